@@ -1,0 +1,88 @@
+"""Reading PEM: the one place where siptls opens a certificate or key file.
+
+Files are read when an `Authority` or a `Credential` is built, never while a peer is judged.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from siptls.errors import CertificateError, ConfigurationError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+__all__ = ["Source", "certificates", "private_keys", "read"]
+
+Source: TypeAlias = "str | os.PathLike[str] | bytes"
+"""A path, or PEM text itself as bytes."""
+
+_KEY = re.compile(
+    rb"-----BEGIN (?P<kind>(?:[A-Z]+ )?PRIVATE KEY)-----.+?-----END (?P=kind)-----", re.DOTALL
+)
+
+
+def read(source: Source) -> tuple[str, bytes]:
+    """Give a source's name, for messages, and its bytes.
+
+    Raises:
+        ConfigurationError: It is neither a path nor bytes, or the file cannot be read.
+    """
+    if isinstance(source, bytes):
+        return "the PEM text given", source
+    if not isinstance(source, str | os.PathLike):
+        raise ConfigurationError(
+            f"a PEM source is a path, or PEM text as bytes, not {type(source).__name__}"
+        )
+    path = os.fspath(source)
+    if path.lstrip().startswith("-----BEGIN"):
+        raise ConfigurationError("PEM text was given as str, which means a path: pass it as bytes")
+    try:
+        return path, Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"cannot read {path!r}: {error}") from error
+
+
+def certificates(name: str, data: bytes) -> list[x509.Certificate]:
+    """Read every certificate in PEM data, in its order; none is no error here.
+
+    Raises:
+        CertificateError: A certificate block cannot be decoded.
+    """
+    if b"-----BEGIN CERTIFICATE-----" not in data:
+        return []
+    try:
+        return x509.load_pem_x509_certificates(data)
+    except ValueError as error:
+        raise CertificateError(
+            f"{name} has a certificate that cannot be read ({error}); is the file cut off or"
+            " edited?"
+        ) from error
+
+
+def private_keys(name: str, data: bytes, password: bytes | None) -> list[PrivateKeyTypes]:
+    """Read every private key in PEM data, in its order; none is no error here.
+
+    Raises:
+        CertificateError: A key cannot be decoded, or it is encrypted and the password does not
+            open it.
+    """
+    return [_private_key(name, block.group(), password) for block in _KEY.finditer(data)]
+
+
+def _private_key(name: str, block: bytes, password: bytes | None) -> PrivateKeyTypes:
+    encrypted = b"ENCRYPTED" in block
+    if encrypted and password is None:
+        raise CertificateError(f"the private key in {name} is encrypted: pass password=")
+    try:
+        return load_pem_private_key(block, password if encrypted else None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        why = "is the password right?" if encrypted else "is the file cut off or edited?"
+        raise CertificateError(f"cannot read the private key in {name} ({error}); {why}") from error

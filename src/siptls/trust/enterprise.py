@@ -1,0 +1,86 @@
+"""Enterprise: our own CA, valid for all of our own clients and servers; and the trusted servers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import field, frozen
+
+from siptls.errors import ConfigurationError
+from siptls.trust.authority import Authority
+from siptls.trust.codes import Code
+from siptls.trust.decision import Decision, Peer, Trust
+from siptls.trust.evidence import Evidence
+from siptls.trust.names import NameRules, parse_domain
+from siptls.trust.policy import Combinable, CombinableCondition
+from siptls.trust.scope import Scope, Voucher
+
+__all__ = ["Enterprise", "TrustedServers"]
+
+
+@frozen
+class Enterprise(Combinable):
+    """Believes the names of our own domains if our own CA vouches for them.
+
+    Args:
+        domains: Our SIP domains; names below one of them are ours, too.
+        authority: Our CA.
+        names: Which presented names count.
+
+    Raises:
+        ConfigurationError: No domain, or something that is none.
+    """
+
+    domains: Scope = field(converter=Scope)
+    authority: Authority
+    names: NameRules = field(default=NameRules.RFC5922, kw_only=True)
+
+    def evaluate(self, evidence: Evidence, /) -> Decision:
+        """Decide about a peer: is it one of ours?"""
+        by = f"Enterprise {self.domains}"
+        voucher = Voucher(by, self.authority, self.domains, self.names, Trust.ENTERPRISE)
+        return voucher.judge(evidence)
+
+
+def _as_fqdns(value: Iterable[str]) -> frozenset[str]:
+    if isinstance(value, str):
+        raise ConfigurationError(f"trusted servers are a list: write [{value!r}], not {value!r}")
+    return frozenset(parse_domain(name) for name in value)
+
+
+@frozen
+class TrustedServers(CombinableCondition):
+    """Holds if one of the peer's believed names is on the list.
+
+    It is the trusted server list of Office Communications Server: a certificate of the enterprise
+    CA makes a peer one of ours; this list says which of ours are servers that we take messages
+    from without a challenge. A name beside a ``sip:`` URI, which names the machine, counts here.
+
+    Args:
+        names: Fully qualified domain names. An IP address is none.
+
+    Raises:
+        ConfigurationError: No name, or something that is none.
+    """
+
+    names: frozenset[str] = field(converter=_as_fqdns)
+
+    @names.validator
+    def _not_empty(self, _: object, value: frozenset[str]) -> None:
+        if not value:
+            raise ConfigurationError("TrustedServers of nothing would trust no server: name one")
+
+    def check(self, peer: Peer, evidence: Evidence, /) -> Decision:
+        """Decide whether the peer is on the list."""
+        proven = peer.domains | peer.hosts
+        listed = sorted(proven & self.names)
+        if listed:
+            reason = f"{', '.join(listed)} is on the list"
+            return Decision.accept(peer, reason, by="TrustedServers", evidence=evidence)
+        return Decision.refuse(
+            Code.SERVER_NOT_LISTED,
+            f"{', '.join(sorted(proven))} is not on the list of trusted servers:"
+            f" {', '.join(sorted(self.names))}",
+            by="TrustedServers",
+            evidence=evidence,
+        )

@@ -1,0 +1,146 @@
+"""Evidence: everything that a policy may look at when it judges a peer.
+
+It holds the time, too. A policy reads no clock, opens no socket and no file, so that the same
+evidence gives the same decision, today and in a test.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+
+from attrs import field, frozen
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from siptls.errors import ConfigurationError
+from siptls.trust.codes import Code
+from siptls.trust.names import PresentedNames, ReferenceIdentity, presented_names, printable
+
+__all__ = ["MAX_CERTIFICATES", "MAX_CHAIN", "MAX_NAMES", "Evidence", "Role", "describe"]
+
+# Limits that hold before any work is done on what a stranger sent.
+# The leaf and seven intermediates. The public web's longest usual path has three certificates
+# below its root; OpenSSL's default depth is 100, which is what an attacker would use.
+MAX_CERTIFICATES = 8
+# Bytes of all certificates together. OpenSSL takes a Certificate message of 100 KiB; a chain of
+# four with ML-DSA keys is about 30 KiB.
+MAX_CHAIN = 65536
+# Names in the leaf. Public CAs stop at 100 or 250; a hoster's edge has one for each SIP domain.
+MAX_NAMES = 1000
+# Bits of an RSA key: above this, verifying costs more than it gives. RFC 9325 asks for 2048.
+MAX_RSA = 8192
+
+
+class Role(StrEnum):
+    """What the peer is on this connection: who accepted it, or who opened it."""
+
+    SERVER = "server"
+    CLIENT = "client"
+
+
+def _as_chain(value: Iterable[x509.Certificate]) -> tuple[x509.Certificate, ...]:
+    chain = tuple(value)
+    for certificate in chain:
+        if not isinstance(certificate, x509.Certificate):
+            raise ConfigurationError(
+                "a chain holds cryptography.x509.Certificate objects, not"
+                f" {type(certificate).__name__}"
+            )
+    return chain
+
+
+@frozen
+class Evidence:
+    """What a peer showed, and when.
+
+    Attributes:
+        chain: The certificates as presented, leaf first. Empty if the peer showed none.
+        role: What the peer is.
+        now: The time of judgement, aware.
+        reference: The name that we expect. None where we expect nobody in particular: a server
+            that takes any client which the policy knows.
+        address: ``(host, port)`` of the peer if known. Never a proof of anything.
+        max_certificates: More certificates than this are refused before they are looked at.
+        max_chain: The same for the bytes of all of them.
+    """
+
+    chain: tuple[x509.Certificate, ...] = field(converter=_as_chain)
+    role: Role = field(converter=Role)
+    now: datetime = field(kw_only=True)
+    reference: ReferenceIdentity | None = field(default=None, kw_only=True)
+    address: tuple[str, int] | None = field(default=None, kw_only=True)
+    max_certificates: int = field(default=MAX_CERTIFICATES, kw_only=True, repr=False)
+    max_chain: int = field(default=MAX_CHAIN, kw_only=True, repr=False)
+
+    @now.validator
+    def _is_aware(self, _: object, value: object) -> None:
+        if not isinstance(value, datetime) or value.utcoffset() is None:
+            raise ConfigurationError(
+                f"now= is an aware datetime such as datetime.now(UTC), not {value!r}"
+            )
+
+    @property
+    def leaf(self) -> x509.Certificate | None:
+        """The peer's own certificate, or None if it showed none."""
+        return self.chain[0] if self.chain else None
+
+    @cached_property
+    def presented(self) -> PresentedNames:
+        """The names in the leaf; none if there is no leaf.
+
+        Raises:
+            ValueError: The leaf's names cannot be decoded.
+        """
+        return presented_names(self.chain[0]) if self.chain else PresentedNames((), has_san=False)
+
+    @cached_property
+    def fault(self) -> tuple[Code, str] | None:
+        """What forbids any further work on the certificates; None if nothing does.
+
+        Either there are none, or they are too many or too large, or they cannot be decoded.
+        """
+        if not self.chain:
+            return Code.CERTIFICATE_MISSING, f"the {self.role} showed no certificate"
+        if len(self.chain) > self.max_certificates:
+            found = f"{len(self.chain)} certificates were presented"
+            return Code.PATH_LIMIT, f"{found}; at most {self.max_certificates} are taken"
+        size = sum(len(certificate.public_bytes(Encoding.DER)) for certificate in self.chain)
+        if size > self.max_chain:
+            found = f"the certificates presented have {size} bytes"
+            return Code.PATH_LIMIT, f"{found}; at most {self.max_chain} are taken"
+        try:
+            return self._decode_fault()
+        except (ValueError, UnsupportedAlgorithm) as error:
+            why = printable(str(error))
+            return Code.CERTIFICATE_MALFORMED, f"a certificate cannot be decoded: {why}"
+
+    def _decode_fault(self) -> tuple[Code, str] | None:
+        for certificate in self.chain:
+            # Each of these decodes, and raises ValueError where the encoding is broken.
+            certificate.extensions  # noqa: B018
+            certificate.subject  # noqa: B018
+            certificate.issuer  # noqa: B018
+            key = certificate.public_key()
+            if isinstance(key, rsa.RSAPublicKey) and key.key_size > MAX_RSA:
+                found = f"{describe(certificate)} has an RSA key of {key.key_size} bits"
+                return Code.PATH_LIMIT, f"{found}; at most {MAX_RSA} are taken"
+        count = len(self.presented.names)
+        if count > MAX_NAMES:
+            return Code.PATH_LIMIT, f"the leaf has {count} names; at most {MAX_NAMES} are taken"
+        return None
+
+
+def describe(certificate: x509.Certificate) -> str:
+    """Name a certificate in a line: subject, serial number and the start of its SHA-256."""
+    try:
+        subject = printable(certificate.subject.rfc4514_string()) or "(empty subject)"
+    except ValueError:
+        subject = "(subject that cannot be decoded)"
+    digest = hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
+    return f"{subject} (serial {certificate.serial_number:x}, sha256 {digest[:16]}…)"

@@ -1,0 +1,36 @@
+"""AnyDomain: an authority that may vouch for anybody, such as the public CAs."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from siptls.trust.authority import Authority
+from siptls.trust.decision import Decision, Trust
+from siptls.trust.evidence import Evidence
+from siptls.trust.names import NameRules
+from siptls.trust.policy import Combinable
+from siptls.trust.scope import Voucher
+
+__all__ = ["AnyDomain"]
+
+
+@frozen
+class AnyDomain(Combinable):
+    """Believes any name that the authority vouches for.
+
+    It is for clients that connect to whatever public provider their user names: then the name
+    that is expected does the work. On a server it proves who a peer is, and accepts *everyone*
+    whom the authority knows; what a proven stranger may do is for the application to decide.
+
+    Args:
+        authority: Who vouches, often ``Authority.public()``.
+        names: Which presented names count.
+    """
+
+    authority: Authority
+    names: NameRules = field(default=NameRules.RFC5922, kw_only=True)
+
+    def evaluate(self, evidence: Evidence, /) -> Decision:
+        """Decide about a peer: does the authority vouch for its name?"""
+        voucher = Voucher("AnyDomain", self.authority, None, self.names, Trust.PUBLIC)
+        return voucher.judge(evidence)

@@ -1,0 +1,467 @@
+"""ClientConnection and ServerConnection: SIP over TLS without any I/O.
+
+Bytes of the network go in with `receive_data`; what they mean comes out of `events`; bytes for the
+network come out of `data_to_send`. Whoever owns the socket calls them in this order::
+
+    send the bytes of data_to_send()          # a client begins the handshake
+    loop:
+        receive_data(bytes from the socket)   # or receive_eof()
+        handle each of events()
+        send the bytes of data_to_send()
+
+Nothing here raises because of what a peer does: it becomes a `ConnectionClosed` event, whose reason
+is an error of the tree. Until `PeerAccepted` no byte of the peer's is given out, and none of ours
+is taken in. All front ends (asyncio, blocking sockets, your own loop) drive these two classes.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TypeAlias
+
+from attrs import frozen
+
+from siptls.errors import (
+    Alert,
+    ConfigurationError,
+    ConnectionClosedError,
+    FramingError,
+    HandshakeError,
+    HandshakeTimeout,
+    RefusedByPeerError,
+    SIPTLSError,
+)
+from siptls.trust.decision import Decision, Peer, PeerRefusedError
+from siptls.trust.evidence import Role
+from siptls.trust.names import ReferenceIdentity
+from siptls.trust.policy import TrustPolicy
+from siptls.wire.credential import Credential
+from siptls.wire.framing import KEEPALIVE_PING, KEEPALIVE_PONG, Framed, MessageFramer
+from siptls.wire.limits import Limits
+from siptls.wire.message import Message
+from siptls.wire.tls import Clock, TLSEngine, TLSInfo, utc_now
+
+__all__ = [
+    "ClientConnection",
+    "ConnectionClosed",
+    "Event",
+    "MessageReceived",
+    "PeerAccepted",
+    "PeerRefused",
+    "Ping",
+    "Pong",
+    "RefusedByPeer",
+    "ServerConnection",
+]
+
+_log = logging.getLogger("siptls")
+
+# ---------------------------------------------------------------- events
+
+
+@frozen
+class PeerAccepted:
+    """The handshake is done and the policy has accepted: messages may flow.
+
+    A TLS 1.3 client may still be refused by its server, which comes as `RefusedByPeer`.
+
+    Attributes:
+        peer: Who the peer has proven to be; None for a client of a server that asks for none.
+        decision: The policy's decision; None in the same case.
+    """
+
+    peer: Peer | None
+    decision: Decision | None
+
+
+@frozen
+class PeerRefused:
+    """Our policy refused the peer. The connection is over, and an alert waits to be sent."""
+
+    decision: Decision
+
+
+@frozen
+class RefusedByPeer:
+    """The peer refused us. The connection is over."""
+
+    alert: Alert
+
+
+@frozen
+class MessageReceived:
+    """A whole message."""
+
+    message: Message
+
+
+@frozen
+class Ping:
+    """The peer asks whether we are alive (RFC 5626 §4.4.1). The pong is on its way already."""
+
+
+@frozen
+class Pong:
+    """The answer to a ping of ours."""
+
+
+@frozen
+class ConnectionClosed:
+    """The connection is over. It is always the last event, and comes once.
+
+    Attributes:
+        reason: Why. ``ConnectionClosedError`` with ``orderly`` True if both sides closed in order.
+    """
+
+    reason: SIPTLSError
+
+
+Event: TypeAlias = (
+    PeerAccepted | PeerRefused | RefusedByPeer | MessageReceived | Ping | Pong | ConnectionClosed
+)
+
+_PING = b"\r\n\r\n"
+_PONG = b"\r\n"
+# The first byte of a TLS record in a handshake: alert or handshake (RFC 8446 §5.1).
+_TLS_FIRST_BYTES = frozenset({0x15, 0x16})
+
+Timer = Callable[[], float]
+
+
+class _Connection:
+    """What both sides share: they differ in who begins, and in how they are built."""
+
+    def __init__(self, engine: TLSEngine, limits: Limits, timer: Timer) -> None:
+        self._engine = engine
+        self._limits = limits
+        self._timer = timer
+        self._framer = MessageFramer(limits)
+        self._events: deque[Event] = deque()
+        self._closing = False
+        self._closed: SIPTLSError | None = None
+        self._received_any = False
+        self._deadline: float | None = timer() + limits.handshake_timeout
+        self._tls: TLSInfo | None = None
+        self._step()
+
+    # ------------------------------------------------------------ what is known
+
+    @property
+    def peer(self) -> Peer | None:
+        """Who the peer has proven to be; None before, or if it was not asked."""
+        decision = self.decision
+        return decision.peer if decision is not None and self._engine.established else None
+
+    @property
+    def decision(self) -> Decision | None:
+        """What the policy decided; None before it was asked, or if nobody is judged."""
+        return self._engine.decision
+
+    @property
+    def tls(self) -> TLSInfo | None:
+        """What was negotiated; None before `PeerAccepted`."""
+        return self._tls
+
+    @property
+    def established(self) -> bool:
+        """Whether messages may flow now."""
+        return self._engine.established and self._closed is None and not self._closing
+
+    @property
+    def closed(self) -> SIPTLSError | None:
+        """Why the connection is over; None while it is not."""
+        return self._closed
+
+    @property
+    def deadline(self) -> float | None:
+        """When `handle_deadline` wants to be called, by the connection's timer; None if never."""
+        return None if self._closed is not None else self._deadline
+
+    # ------------------------------------------------------------ input
+
+    def receive_data(self, data: bytes | bytearray | memoryview) -> None:
+        """Take bytes that came from the network. After the end they are dropped."""
+        if self._closed is not None or not data:
+            return
+        if not self._received_any:
+            self._received_any = True
+            if data[0] not in _TLS_FIRST_BYTES:
+                self._fail(_no_tls(data[0]))
+                return
+        try:
+            for plain in self._engine.decrypt(memoryview(data)):
+                self._announce()
+                self._deliver(plain)
+                if self._closed is not None:
+                    return
+            self._announce()
+        except SIPTLSError as error:
+            self._announce()
+            self._fail(error)
+
+    def receive_eof(self) -> None:
+        """Take notice that the network has no more bytes."""
+        if self._closed is None:
+            self._fail(self._engine.end())
+
+    def handle_deadline(self, now: float) -> None:
+        """Give up what has taken too long.
+
+        Args:
+            now: The time by the connection's timer.
+        """
+        if self._closed is not None or self._deadline is None or now < self._deadline:
+            return
+        limits = self._limits
+        if self._closing:
+            self._end(
+                ConnectionClosedError("closed by us; the peer did not close its side in time")
+            )
+        elif not self._engine.established:
+            self._fail(
+                HandshakeTimeout(
+                    f"the TLS handshake took more than {limits.handshake_timeout} s; is the peer"
+                    " speaking TLS at all, or is the network losing bytes?"
+                )
+            )
+        else:
+            self._fail(
+                FramingError(
+                    f"a message took more than {limits.message_timeout} s to arrive; the peer is"
+                    " stuck, or keeps the connection busy on purpose"
+                )
+            )
+
+    # ------------------------------------------------------------ output
+
+    def events(self) -> list[Event]:
+        """Give what has happened since the last call, in order."""
+        events = list(self._events)
+        self._events.clear()
+        return events
+
+    def data_to_send(self) -> bytes:
+        """Give the bytes that are to go to the network now; empty if there are none."""
+        return self._engine.outgoing()
+
+    def send(self, message: bytes | bytearray | memoryview | Message) -> None:
+        """Send one message, or several in one piece of bytes. They come out of `data_to_send`.
+
+        Args:
+            message: Bytes go out as they are: whole messages with Content-Length are wanted.
+
+        Raises:
+            HandshakeError: The handshake is not done.
+                ConnectionClosedError: The connection is over.
+        """
+        self._check_sendable()
+        self._encrypt(message.data if isinstance(message, Message) else message)
+
+    def ping(self) -> None:
+        """Ask the peer whether it is alive; a `Pong` event is the answer (RFC 5626 §3.5.1)."""
+        self._check_sendable()
+        self._framer.expect_pong()
+        self._encrypt(_PING)
+
+    def close(self) -> None:
+        """Close in order: nothing more is sent or delivered. Send what `data_to_send` gives."""
+        if self._closed is not None or self._closing:
+            return
+        if not self._engine.established:
+            self._fail(ConnectionClosedError("closed by us during the handshake"))
+            return
+        self._closing = True
+        self._deadline = self._timer() + self._limits.close_timeout
+        self._engine.close()
+
+    # ------------------------------------------------------------ inside
+
+    def _step(self) -> None:
+        """A client's first flight."""
+        try:
+            self._engine.handshake()
+        except SIPTLSError as error:
+            self._fail(error)
+
+    def _check_sendable(self) -> None:
+        if self._closed is not None:
+            raise _afterwards(self._closed)
+        if self._closing:
+            raise ConnectionClosedError("the connection is being closed by us", orderly=True)
+        if not self._engine.established:
+            raise HandshakeError("nothing can be sent before the peer is accepted")
+
+    def _encrypt(self, data: bytes | bytearray | memoryview) -> None:
+        try:
+            self._engine.encrypt(data)
+        except SIPTLSError as error:
+            self._fail(error)
+            raise
+
+    def _announce(self) -> None:
+        if self._tls is None and self._engine.established:
+            self._tls = self._engine.info
+            self._deadline = None
+            self._events.append(PeerAccepted(self.peer, self.decision))
+
+    def _deliver(self, plain: bytes) -> None:
+        if self._closing:
+            return
+        was_partial = self._framer.partial
+        for item in self._framer.feed(plain):
+            was_partial = False
+            self._events.append(self._event(item))
+        if self._framer.broken is not None:
+            raise FramingError(self._framer.broken)
+        if not self._framer.partial:
+            self._deadline = None
+        elif not was_partial:
+            self._deadline = self._timer() + self._limits.message_timeout
+
+    def _event(self, item: Framed) -> Event:
+        if item is KEEPALIVE_PING:
+            self._encrypt(_PONG)
+            return Ping()
+        if item is KEEPALIVE_PONG:
+            return Pong()
+        return MessageReceived(item)
+
+    def _fail(self, error: SIPTLSError) -> None:
+        """End the connection, once."""
+        if self._closed is not None:
+            return
+        if self._closing:
+            error = ConnectionClosedError("closed by us", orderly=True)
+        elif isinstance(error, ConnectionClosedError) and self._framer.partial:
+            error = ConnectionClosedError(
+                f"{error}; the connection ended in the middle of a message, which is lost"
+            )
+        self._end(error)
+
+    def _end(self, error: SIPTLSError) -> None:
+        self._closed = error
+        if isinstance(error, PeerRefusedError):
+            self._events.append(PeerRefused(error.decision))
+        elif isinstance(error, RefusedByPeerError):
+            self._events.append(RefusedByPeer(error.alert))
+        elif self._engine.established:
+            self._engine.close()
+        self._events.append(ConnectionClosed(error))
+
+
+class ClientConnection(_Connection):
+    """The client's side: it expects a name, and asks the policy whether the server has proven it.
+
+    Args:
+        policy: Judges the server.
+        target: Whom we expect: a SIP URI, a domain, or a `ReferenceIdentity`.
+        credential: Our own certificate, for a server that asks for one (MTLS).
+        host: A server's name that is expected beside the domain; see `ReferenceIdentity`.
+        limits: Bounds.
+        address: The server's, for the explanation of a decision.
+        clock: Gives the time at which certificates are judged, as an aware datetime.
+        timer: Gives seconds for deadlines; monotonic.
+
+    Raises:
+        ConfigurationError: The target is no name, or the policy is none.
+        CertificateError: OpenSSL does not take the credential.
+    """
+
+    def __init__(  # noqa: PLR0913  a connection's whole configuration
+        self,
+        policy: TrustPolicy,
+        target: str | ReferenceIdentity,
+        *,
+        credential: Credential | None = None,
+        host: str | None = None,
+        limits: Limits | None = None,
+        address: tuple[str, int] | None = None,
+        clock: Clock = utc_now,
+        timer: Timer = time.monotonic,
+    ) -> None:
+        _require_policy(policy)
+        self.reference = ReferenceIdentity.parse(target, host=host)
+        """Whom we expect."""
+        engine = TLSEngine(
+            Role.SERVER,
+            credential,
+            policy,
+            reference=self.reference,
+            limits=limits,
+            clock=clock,
+            address=address,
+        )
+        super().__init__(engine, limits or Limits(), timer)
+
+
+class ServerConnection(_Connection):
+    """The server's side: it shows its certificate and, if mutual, judges the client's.
+
+    Args:
+        credential: Our own certificate and key.
+        policy: Judges the client. May be None only if not ``mutual``.
+        mutual: Whether the client must show a certificate (MTLS).
+        limits: Bounds.
+        address: The client's, for the explanation of a decision.
+        clock: Gives the time at which certificates are judged, as an aware datetime.
+        timer: Gives seconds for deadlines; monotonic.
+
+    Raises:
+        ConfigurationError: Mutual without a policy.
+        CertificateError: OpenSSL does not take the credential.
+    """
+
+    reference: None = None
+    """A server expects nobody in particular."""
+
+    def __init__(  # noqa: PLR0913  a connection's whole configuration
+        self,
+        credential: Credential,
+        policy: TrustPolicy | None,
+        *,
+        mutual: bool = True,
+        limits: Limits | None = None,
+        address: tuple[str, int] | None = None,
+        clock: Clock = utc_now,
+        timer: Timer = time.monotonic,
+    ) -> None:
+        if mutual or policy is not None:
+            _require_policy(policy)
+        engine = TLSEngine(
+            Role.CLIENT,
+            credential,
+            policy,
+            mutual=mutual,
+            limits=limits,
+            clock=clock,
+            address=address,
+        )
+        super().__init__(engine, limits or Limits(), timer)
+
+
+def _require_policy(policy: object) -> None:
+    if not isinstance(policy, TrustPolicy):
+        raise ConfigurationError(
+            f"a TrustPolicy is needed to judge the peer, not {policy!r}: pass an Enterprise, a"
+            " Federation, or any object with evaluate(evidence)"
+        )
+
+
+def _no_tls(first: int) -> HandshakeError:
+    shown = f"{chr(first)!r} ({first:#04x})" if 0x20 < first < 0x7F else f"{first:#04x}"  # noqa: PLR2004
+    return HandshakeError(
+        f"the peer does not speak TLS: its first byte is {shown}; does it send plain SIP, which"
+        " belongs to port 5060, or is a proxy in between?"
+    )
+
+
+def _afterwards(error: SIPTLSError) -> SIPTLSError:
+    """The error for whoever uses a connection after another error has ended it."""
+    if isinstance(error, HandshakeError | ConnectionClosedError):
+        return error.with_traceback(None)
+    closed = ConnectionClosedError(f"the connection is over: {error}")
+    closed.__cause__ = error
+    return closed

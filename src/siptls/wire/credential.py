@@ -1,0 +1,115 @@
+"""Credential: who we are. Our own certificate, its chain, and its private key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TypeAlias
+
+from attrs import field, frozen
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from siptls import pem
+from siptls.errors import CertificateError, ConfigurationError
+from siptls.trust.evidence import describe
+from siptls.trust.names import PresentedNames, presented_names
+
+__all__ = ["Credential"]
+
+PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+
+def _as_chain(value: Iterable[x509.Certificate]) -> tuple[x509.Certificate, ...]:
+    return tuple(value)
+
+
+def _public_bytes(item: x509.Certificate | PrivateKey) -> bytes:
+    return item.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+@frozen(eq=False)
+class Credential:
+    """Our own certificate with its chain, and the private key that belongs to it.
+
+    Two credentials are equal only if they are the same object.
+
+    Attributes:
+        chain: Our certificate first, then the intermediate certificates to send along.
+        key: RSA, or EC on P-256, P-384 or P-521; never shown by ``repr``.
+
+    Raises:
+        CertificateError: The key does not belong to the first certificate, or is of another kind.
+    """
+
+    chain: tuple[x509.Certificate, ...] = field(converter=_as_chain)
+    key: PrivateKey = field(repr=False)
+
+    @chain.validator
+    def _not_empty(self, _: object, value: tuple[x509.Certificate, ...]) -> None:
+        if not value:
+            raise CertificateError("a credential has a certificate: none was given")
+
+    @key.validator
+    def _fits(self, _: object, key: PrivateKeyTypes) -> None:
+        if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+            raise CertificateError(
+                f"the private key is a {type(key).__name__.lstrip('_')}; RSA or EC is wanted"
+            )
+        if _public_bytes(key) != _public_bytes(self.chain[0]):
+            raise CertificateError(
+                f"the private key does not belong to {describe(self.chain[0])}: was one of them"
+                " renewed without the other?"
+            )
+
+    @classmethod
+    def from_pem(cls, *sources: pem.Source, password: str | bytes | None = None) -> Credential:
+        """Read certificate, chain and key from PEM files, or from PEM text given as bytes.
+
+        The certificate that the key belongs to is ours, wherever it stands; the others are sent
+        along in their order.
+
+        Args:
+            sources: One file with all, or one for each: in any order.
+            password: Opens the key if it is encrypted.
+
+        Raises:
+            ConfigurationError: A file cannot be read, or there is none.
+            CertificateError: There is no key or more than one, no certificate for it, or one of
+                them cannot be decoded.
+        """
+        if not sources:
+            raise ConfigurationError("Credential.from_pem was given no file: pass a path or bytes")
+        secret = password.encode() if isinstance(password, str) else password
+        certificates: list[x509.Certificate] = []
+        keys: list[PrivateKeyTypes] = []
+        origins = []
+        for source in sources:
+            origin, data = pem.read(source)
+            origins.append(origin)
+            certificates += pem.certificates(origin, data)
+            keys += pem.private_keys(origin, data, secret)
+        where = " and ".join(origins)
+        if len(keys) != 1:
+            found = "no private key" if not keys else f"{len(keys)} private keys"
+            raise CertificateError(f"{where} has {found}; one is wanted, in PEM form")
+        if not certificates:
+            raise CertificateError(f"{where} has no certificate; the key's own is wanted")
+        key = keys[0]
+        if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+            return cls(certificates, key)  # type: ignore[arg-type]  # the validator says what is wrong
+        ours = [c for c in certificates if _public_bytes(c) == _public_bytes(key)]
+        first = ours[0] if ours else certificates[0]
+        return cls((first, *(c for c in certificates if c != first)), key)
+
+    @property
+    def names(self) -> PresentedNames:
+        """The names that we present."""
+        return presented_names(self.chain[0])
+
+    @property
+    def expires(self) -> datetime:
+        """The earliest notAfter of the chain; aware."""
+        return min(certificate.not_valid_after_utc for certificate in self.chain)

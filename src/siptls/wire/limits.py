@@ -1,0 +1,54 @@
+"""Limits: what a peer may cost us, before and after it has proven a name."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from siptls.errors import ConfigurationError
+from siptls.trust.evidence import MAX_CERTIFICATES, MAX_CHAIN
+
+__all__ = ["Limits"]
+
+
+def _positive(_: object, attribute: object, value: float) -> None:
+    if not value > 0:
+        name = getattr(attribute, "name", "a limit")
+        raise ConfigurationError(f"Limits.{name} is a positive number, not {value!r}")
+
+
+@frozen(kw_only=True)
+class Limits:
+    """Bounds for one connection, and for one transport. Durations in seconds, sizes in bytes.
+
+    Attributes:
+        handshake_timeout: From the first byte to both sides' acceptance.
+        message_timeout: From a message's first byte to its last.
+        close_timeout: How long an orderly close waits for the peer's part in it.
+        max_head: Start line and header of a message.
+        max_body: Body of a message, as its Content-Length declares it.
+        max_certificates: Certificates that a peer may present, its own included. Above 32 it has
+            no effect: OpenSSL is told to look no further.
+        max_chain: All of them together.
+        max_connections: Connections that a server holds at once; more wait in the backlog.
+        write_buffer: Bytes not yet taken by the kernel above which `send` waits.
+        read_buffer: Bytes of messages not yet received by the application above which the
+            connection stops reading.
+    """
+
+    # Kamailio's tls handshake timeout is 10 s.
+    handshake_timeout: float = field(default=10.0, validator=_positive)
+    # RFC 3261's transaction timeout (64*T1) is 32 s: later, nobody waits for it any more.
+    message_timeout: float = field(default=30.0, validator=_positive)
+    # A round trip to anywhere on Earth is below 1 s; after that the peer is not going to answer.
+    close_timeout: float = field(default=2.0, validator=_positive)
+    # baresip and sipgo take 64 KiB for a whole message; PJSIP's 4000 bytes proved too small.
+    max_head: int = field(default=65536, validator=_positive)
+    # Between siphon's 256 KiB and reSIProcate's 10 MiB: MESSAGE and SUBSCRIBE bodies stay below.
+    max_body: int = field(default=1048576, validator=_positive)
+    max_certificates: int = field(default=MAX_CERTIFICATES, validator=_positive)
+    max_chain: int = field(default=MAX_CHAIN, validator=_positive)
+    # At 36 KiB each, an idle server's worth of 360 MiB.
+    max_connections: int = field(default=10_000, validator=_positive)
+    # asyncio's own high-water mark.
+    write_buffer: int = field(default=65536, validator=_positive)
+    read_buffer: int = field(default=65536, validator=_positive)

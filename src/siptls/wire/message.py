@@ -1,0 +1,182 @@
+"""Message: one whole SIP message, as it crosses the connection.
+
+siptls is no SIP stack. A `Message` keeps the bytes as they came, and reads from them only what a
+transport and its user need in order to choose what to do: the start line and header fields by
+name. Nothing is parsed before it is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import cached_property
+
+from attrs import field, frozen
+
+from siptls.errors import FramingError
+
+__all__ = ["Message"]
+
+# RFC 3261 §7.3.3 and the registry of compact forms that grew from it.
+_COMPACT = {
+    "a": "accept-contact",
+    "b": "referred-by",
+    "c": "content-type",
+    "d": "request-disposition",
+    "e": "content-encoding",
+    "f": "from",
+    "i": "call-id",
+    "j": "reject-contact",
+    "k": "supported",
+    "l": "content-length",
+    "m": "contact",
+    "n": "identity-info",
+    "o": "event",
+    "r": "refer-to",
+    "s": "subject",
+    "t": "to",
+    "u": "allow-events",
+    "v": "via",
+    "x": "session-expires",
+    "y": "identity",
+}
+_FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
+_ECHOED = ("Via", "From", "To", "Call-ID", "CSeq")  # RFC 3261 §8.2.6.2
+_TRYING = 100
+
+
+def _as_bytes(data: bytes | bytearray | memoryview) -> bytes:
+    return bytes(data)
+
+
+@frozen
+class Message:
+    """A SIP request or response.
+
+    Attributes:
+        data: All of it, as bytes on the wire.
+
+    Raises:
+        FramingError: There is no empty line after the header.
+    """
+
+    data: bytes = field(converter=_as_bytes)
+    _end: int = field(init=False, repr=False, eq=False)
+
+    @_end.default
+    def _find_end(self) -> int:
+        end = self.data.find(b"\r\n\r\n")
+        if end < 0:
+            raise FramingError(
+                "a SIP message has an empty line after its header (CRLF CRLF), and this has none"
+            )
+        return end
+
+    @property
+    def head(self) -> bytes:
+        """Start line and header, without the empty line."""
+        return self.data[: self._end]
+
+    @property
+    def body(self) -> bytes:
+        """What follows the empty line."""
+        return self.data[self._end + 4 :]
+
+    @cached_property
+    def start_line(self) -> str:
+        """The first line."""
+        return _text(self.data[: self.data.index(b"\r\n")])
+
+    @property
+    def is_request(self) -> bool:
+        """Whether it is a request; otherwise it is a response."""
+        return not self.start_line.upper().startswith("SIP/")
+
+    @property
+    def method(self) -> str:
+        """The method: of a request, or of the request that a response answers (from CSeq)."""
+        if self.is_request:
+            return self.start_line.split(" ", 1)[0]
+        sequence = (self.header("CSeq") or "").split()
+        return sequence[1] if len(sequence) > 1 else ""
+
+    @property
+    def status(self) -> int | None:
+        """The status code of a response, 100 to 699; None for a request or a broken line."""
+        words = self.start_line.split(" ", 2)
+        if self.is_request or len(words) < 2 or not re.fullmatch("[1-6][0-9][0-9]", words[1]):  # noqa: PLR2004
+            return None
+        return int(words[1])
+
+    @cached_property
+    def _fields(self) -> dict[str, tuple[str, ...]]:
+        """Header fields by their long name in lower case, in order, unfolded."""
+        _, _, text = _text(self.head).partition("\r\n")
+        fields: dict[str, tuple[str, ...]] = {}
+        for line in _FOLD.sub(" ", text).split("\r\n"):
+            name, colon, value = line.partition(":")
+            if colon:
+                key = _field_name(name)
+                fields[key] = (*fields.get(key, ()), value.strip(" \t"))
+        return fields
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header field, or None if there is none.
+
+        Args:
+            name: In any case, long or compact: ``"Call-ID"``, ``"i"``.
+
+        Returns:
+            The value with folded lines joined by one space. Octets that are not UTF-8 are kept
+            as surrogates (``errors="surrogateescape"``).
+        """
+        values = self._fields.get(_field_name(name), ())
+        return values[0] if values else None
+
+    def headers(self, name: str) -> tuple[str, ...]:
+        """The values of all header fields of a name, in order; values with commas are not split."""
+        return self._fields.get(_field_name(name), ())
+
+    def reply(self, status: int, reason: str, *, header: str = "", body: bytes = b"") -> Message:
+        """Build the response that a stateless server gives (RFC 3261 §8.2.6, §8.2.7).
+
+        Args:
+            status: 100 to 699.
+            reason: The reason phrase.
+            header: More header lines, each ending with CRLF.
+            body: The body; its Content-Length is added.
+
+        Returns:
+            A response with the request's Via, From, To, Call-ID and CSeq. A To without tag gets
+            one, which is the same whenever the same request is answered.
+        """
+        lines = [f"SIP/2.0 {status} {reason}"]
+        for name in _ECHOED:
+            for value in self.headers(name):
+                tagged = value
+                if name == "To" and status > _TRYING and not _has_tag(value):
+                    tagged = f"{value};tag={self._tag}"
+                lines.append(f"{name}: {tagged}")
+        head = "\r\n".join(lines) + f"\r\n{header}Content-Length: {len(body)}\r\n\r\n"
+        return Message(head.encode("utf-8", "surrogateescape") + body)
+
+    @property
+    def _tag(self) -> str:
+        via = self.header("Via") or ""
+        identity = f"{via}|{self.header('Call-ID')}|{self.header('CSeq')}"
+        return hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _field_name(name: str) -> str:
+    lowered = name.strip(" \t").lower()
+    return _COMPACT.get(lowered, lowered)
+
+
+def _has_tag(address: str) -> bool:
+    """Whether a To value has a tag parameter: outside of quotes and angle brackets."""
+    bare = re.sub(r'"(?:[^"\\]|\\.)*"|<[^>]*>', "", address)
+    return re.search(r";\s*tag\s*=", bare, re.IGNORECASE) is not None

@@ -1,0 +1,517 @@
+"""The TLS engine: OpenSSL through pyOpenSSL, on memory only.
+
+How it thinks. OpenSSL checks no certificate here: it has no anchors, and whatever it objects to,
+the verify callback overrides. Its objections serve as places at which to stop. The policy is asked
+once, at the callback that completes the path; it answers yes or no, and a no is carried to the
+callback whose error OpenSSL turns into the alert that fits (RFC 8446 §6.2):
+
+=====================  ===========================================================================
+48 unknown_ca          ``path.unknown-ca``, ``partner.unknown``: we know nobody who vouches. The
+                       place: error 20 (or 18, 19, 21), which comes because there are no anchors,
+                       and error 3, because the CRL flags are set and there is no CRL.
+46 certificate_unknown a sound certificate that is not accepted: its names, its purpose, the lists.
+                       The place: error 74, because the OCSP flags are set.
+42 bad_certificate     the certificate itself: expired, forged, weak, malformed. The place: error 9,
+                       because OpenSSL is told that it is 1990, before any certificate was valid.
+=====================  ===========================================================================
+
+The fake date is OpenSSL's alone; the policy gets the true one. Where an OpenSSL does not know the
+OCSP flag, or a self-signed leaf leaves no place for it, 46 becomes 42. Where there is no place at
+all, the last callback refuses with 80 internal_error. Never is the answer changed, only its number.
+
+After the handshake the engine demands an *accepted* decision of its own record. So a path on which
+OpenSSL does not call back, such as a resumed session, is no way in. Resumption is off besides.
+
+On the server OpenSSL shows the path that it built, on the client all certificates as presented.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Callable, Iterator
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from attrs import define, field, frozen
+from cryptography import x509
+from OpenSSL import SSL, crypto
+
+from siptls.errors import (
+    Alert,
+    CertificateError,
+    ConnectionClosedError,
+    HandshakeError,
+    RefusedByPeerError,
+    SIPTLSError,
+)
+from siptls.trust.codes import Code
+from siptls.trust.decision import Decision, PeerRefusedError
+from siptls.trust.evidence import Evidence, Role, describe
+from siptls.trust.names import ReferenceIdentity, printable
+from siptls.trust.policy import TrustPolicy, judge
+from siptls.wire.credential import Credential
+from siptls.wire.limits import Limits
+
+__all__ = ["Clock", "TLSEngine", "TLSInfo", "utc_now"]
+
+_log = logging.getLogger("siptls")
+
+Clock = Callable[[], dt.datetime]
+
+
+def utc_now() -> dt.datetime:
+    """The time, for judging certificates."""
+    return dt.datetime.now(dt.UTC)
+
+
+# ---------------------------------------------------------------- the verify callback
+
+# X509_V_ERR_*: OpenSSL's objections, from its x509_vfy.h.
+_UNABLE_TO_GET_CRL = 3
+_NOT_YET_VALID = 9
+_SELF_SIGNED_LEAF, _SELF_SIGNED_IN_CHAIN, _NO_LOCAL_ISSUER, _NO_ISSUER = 18, 19, 20, 21
+_CHAIN_TOO_LONG = 22
+_OCSP_NEEDED = 74
+_TOP_OF_PATH = frozenset({_SELF_SIGNED_LEAF, _SELF_SIGNED_IN_CHAIN, _NO_LOCAL_ISSUER})
+
+_UNKNOWN_CA, _CERTIFICATE_UNKNOWN, _BAD_CERTIFICATE = 48, 46, 42
+_HANDSHAKE_FAILURE, _CERTIFICATE_REQUIRED = 40, 116
+
+# At which objections a refusal gives which alert.
+_PLACES = {
+    _UNKNOWN_CA: _TOP_OF_PATH | {_NO_ISSUER, _UNABLE_TO_GET_CRL, _CHAIN_TOO_LONG},
+    _CERTIFICATE_UNKNOWN: frozenset({_OCSP_NEEDED}),
+    _BAD_CERTIFICATE: frozenset({_NOT_YET_VALID}),
+}
+
+
+def _alert_for(code: str) -> int:
+    if code in (Code.PATH_UNKNOWN_CA, Code.PARTNER_UNKNOWN):
+        return _UNKNOWN_CA
+    if code.startswith(("path.", "certificate.")):
+        return _BAD_CERTIFICATE
+    return _CERTIFICATE_UNKNOWN
+
+
+@define
+class _Judgement:
+    """What one connection's verify callbacks know. It has no reference back to the connection."""
+
+    policy: TrustPolicy | None
+    role: Role
+    clock: Clock
+    reference: ReferenceIdentity | None
+    address: tuple[str, int] | None
+    limits: Limits
+    certificates: dict[int, crypto.X509] = field(factory=dict)
+    length: int = 0
+    decision: Decision | None = None
+    received: Alert | None = None
+    sent: Alert | None = None
+
+    def decide(self, chain: list[x509.Certificate]) -> None:
+        evidence = self._evidence(chain)
+        if self.policy is None:
+            self.refuse(Code.POLICY_ERROR, "there is no policy to judge a certificate by")
+        elif evidence.fault is not None:
+            code, reason = evidence.fault
+            self.decision = Decision.refuse(code, reason, by="TLS", evidence=evidence)
+        else:
+            self.decision = judge(self.policy, evidence)
+
+    def refuse(self, code: Code, reason: str) -> None:
+        self.decision = Decision.refuse(code, reason, by="TLS", evidence=self._evidence([]))
+
+    def _evidence(self, chain: list[x509.Certificate]) -> Evidence:
+        return Evidence(
+            chain,
+            self.role,
+            now=self.clock(),
+            reference=self.reference,
+            address=self.address,
+            max_certificates=self.limits.max_certificates,
+            max_chain=self.limits.max_chain,
+        )
+
+
+def _verify(
+    connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int
+) -> bool:
+    """Answer OpenSSL about one certificate; False ends the handshake with the error's alert."""
+    judgement: _Judgement = connection.get_app_data()
+    try:
+        return _answer(judgement, connection, certificate, error, depth, bool(ok))
+    except Exception as fault:  # noqa: BLE001  whatever it is, it is a refusal
+        _log.exception("judging a certificate failed, so the peer is refused")
+        judgement.refuse(Code.CERTIFICATE_MALFORMED, f"a certificate cannot be judged: {fault}")
+        return False
+
+
+def _answer(  # noqa: PLR0913, PLR0917  the five that OpenSSL gives, and ours
+    judgement: _Judgement,
+    connection: SSL.Connection,
+    certificate: crypto.X509,
+    error: int,
+    depth: int,
+    ok: bool,
+) -> bool:
+    judgement.certificates.setdefault(depth, certificate)
+    if not judgement.length and error in _TOP_OF_PATH | {_CHAIN_TOO_LONG}:
+        judgement.length = depth + 1
+    if judgement.decision is None and len(judgement.certificates) == judgement.length:
+        judgement.decide(_presented(judgement, connection))
+    decision = judgement.decision
+    if ok:
+        # The certificate at this depth is done; the leaf is the last.
+        return depth > 0 or (decision is not None and decision.accepted)
+    if decision is None or decision.accepted:
+        return True
+    if error in _PLACES[_alert_for(decision.code)]:
+        return False
+    # The last objection of all: whoever comes this far gets 42.
+    return not (error == _NOT_YET_VALID and depth == 0)
+
+
+def _presented(judgement: _Judgement, connection: SSL.Connection) -> list[x509.Certificate]:
+    if judgement.role is Role.SERVER:
+        chain = connection.get_peer_cert_chain(as_cryptography=True)
+        if chain:
+            return chain
+    path = judgement.certificates
+    return [path[depth].to_cryptography() for depth in range(judgement.length)]
+
+
+def _record_alert(connection: SSL.Connection, where: int, value: int) -> None:
+    """Keep the first fatal alert in each direction; the numbers are right where texts are not."""
+    if not where & SSL.SSL_CB_ALERT or value >> 8 != _FATAL:
+        return
+    judgement: _Judgement = connection.get_app_data()
+    if where & SSL.SSL_CB_READ:
+        judgement.received = judgement.received or Alert(value & 0xFF)
+    else:
+        judgement.sent = judgement.sent or Alert(value & 0xFF)
+
+
+_FATAL = 2
+
+# ---------------------------------------------------------------- contexts
+
+# TLS 1.2 with forward secrecy and AEAD only (RFC 9325 §4.2); TLS 1.3 has no others.
+_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
+# SSL_OP_NO_RENEGOTIATION and X509_V_FLAG_OCSP_RESP_CHECK(_ALL): pyOpenSSL has no names for them.
+_NO_RENEGOTIATION = 1 << 30
+_OCSP_CHECKS = 0xC00000
+_BEFORE_ALL = dt.datetime(1990, 1, 1, tzinfo=dt.UTC)
+
+# OpenSSL looks no further up than this, so that no stranger makes it call back for hundreds of
+# certificates. The limit that is told is `Limits.max_certificates`, which is lower.
+_MAX_DEPTH = 32
+
+# A Context costs 300 us and holds no state of a connection, so that one serves all connections
+# with the same credential.
+_client_contexts: WeakKeyDictionary[Credential, SSL.Context] = WeakKeyDictionary()
+_server_contexts: dict[bool, WeakKeyDictionary[Credential, SSL.Context]] = {
+    True: WeakKeyDictionary(),
+    False: WeakKeyDictionary(),
+}
+_anonymous: list[SSL.Context] = []
+
+
+def _context(role: Role, credential: Credential | None, *, mutual: bool) -> SSL.Context:
+    """Give the context for one side. ``role`` is the peer's."""
+    if role is Role.SERVER:
+        if credential is None:
+            if not _anonymous:
+                _anonymous.append(_new_context(None, judge_peer=True))
+            return _anonymous[0]
+        known = _client_contexts
+    else:
+        if credential is None:
+            raise CertificateError("a TLS server needs a credential: pass its certificate and key")
+        known = _server_contexts[mutual]
+    context = known.get(credential)
+    if context is None:
+        context = _new_context(credential, judge_peer=mutual or role is Role.SERVER)
+        known[credential] = context
+    return context
+
+
+def _new_context(credential: Credential | None, *, judge_peer: bool) -> SSL.Context:
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_cipher_list(_CIPHERS)
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_TICKET | _NO_RENEGOTIATION)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.set_info_callback(_record_alert)
+    if judge_peer:
+        _arm(context)
+    if credential is not None:
+        try:
+            context.use_certificate(credential.chain[0])
+            for certificate in credential.chain[1:]:
+                context.add_extra_chain_cert(certificate)
+            context.use_privatekey(credential.key)
+        except SSL.Error as error:
+            raise CertificateError(
+                f"OpenSSL does not take {describe(credential.chain[0])} ({error}); is its key too"
+                " small?"
+            ) from error
+    return context
+
+
+def _arm(context: SSL.Context) -> None:
+    """Have the verify callback called, with an objection of each kind to stop at."""
+    store = context.get_cert_store()
+    if store is None:
+        raise HandshakeError("OpenSSL gave no certificate store; pyOpenSSL is broken")
+    flags = crypto.X509StoreFlags
+    store.set_flags(flags.CRL_CHECK | flags.CRL_CHECK_ALL | _OCSP_CHECKS)
+    store.set_time(_BEFORE_ALL)
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verify)
+    context.set_verify_depth(_MAX_DEPTH)
+
+
+# ---------------------------------------------------------------- the engine
+
+
+@frozen
+class TLSInfo:
+    """What was negotiated.
+
+    Attributes:
+        version: ``"TLSv1.2"`` or ``"TLSv1.3"``.
+        cipher: OpenSSL's name of the cipher suite.
+        group: The key-exchange group, such as ``"X25519MLKEM768"``; None if OpenSSL tells none.
+        alpn: The application protocol agreed on, or None.
+    """
+
+    version: str
+    cipher: str
+    group: str | None
+    alpn: str | None
+
+
+# OpenSSL's memory buffers grow to the largest amount that they ever held, and never shrink. Bytes
+# are passed through them in slices of this size, so that a burst costs no memory afterwards.
+_SLICE: Final = 4096
+_RECORD: Final = 16384  # RFC 8446 §5.1
+
+
+class TLSEngine:
+    """TLS for one connection: bytes of the network on one side, of the application on the other.
+
+    Args:
+        role: What the *peer* is.
+        credential: Our own; a server needs one.
+        policy: Judges the peer's certificate. None only for a server that asks for none.
+        mutual: For a server: whether it asks for the client's certificate.
+        reference: For a client: whom it expects. It is sent as SNI, too.
+        limits: ``max_certificates`` and ``max_chain`` are held to.
+        clock: The time at which certificates are judged.
+        address: The peer's, for the evidence.
+
+    Raises:
+        CertificateError: OpenSSL does not take the credential.
+    """
+
+    __slots__ = ("_connection", "_established", "_judged", "_judgement", "_read_any", "_wrote_any")
+
+    def __init__(  # noqa: PLR0913  a connection's whole configuration
+        self,
+        role: Role,
+        credential: Credential | None,
+        policy: TrustPolicy | None,
+        *,
+        mutual: bool = True,
+        reference: ReferenceIdentity | None = None,
+        limits: Limits | None = None,
+        clock: Clock = utc_now,
+        address: tuple[str, int] | None = None,
+    ) -> None:
+        self._judgement = _Judgement(policy, role, clock, reference, address, limits or Limits())
+        self._judged = mutual or role is Role.SERVER
+        self._connection = SSL.Connection(_context(role, credential, mutual=mutual), None)
+        self._connection.set_app_data(self._judgement)
+        self._established = False
+        self._read_any = False
+        self._wrote_any = False
+        if role is Role.SERVER:
+            self._connection.set_connect_state()
+            if reference is not None:
+                self._connection.set_tlsext_host_name(reference.domain.encode("ascii"))
+        else:
+            self._connection.set_accept_state()
+
+    @property
+    def established(self) -> bool:
+        """Whether the handshake is done on our side, and the policy has accepted."""
+        return self._established
+
+    @property
+    def decision(self) -> Decision | None:
+        """What the policy decided; None before it was asked, or if nobody is judged."""
+        return self._judgement.decision
+
+    @property
+    def info(self) -> TLSInfo:
+        """What was negotiated."""
+        connection = self._connection
+        return TLSInfo(
+            version=connection.get_protocol_version_name(),
+            cipher=connection.get_cipher_name() or "",
+            group=connection.get_group_name(),
+            alpn=connection.get_alpn_proto_negotiated().decode("ascii", "replace") or None,
+        )
+
+    def handshake(self) -> bool:
+        """Take the next step of the handshake; True once it is done and the policy has accepted.
+
+        Raises:
+            PeerRefusedError: The policy refused.
+            RefusedByPeerError: The peer did.
+            HandshakeError: It failed for another reason.
+            ConnectionClosedError: The peer closed before it was done.
+        """
+        try:
+            self._connection.do_handshake()
+        except SSL.WantReadError:
+            return False
+        except SSL.Error as error:
+            raise self._handshake_failure(error) from error
+        judgement = self._judgement
+        judgement.certificates.clear()
+        if self._judged and (judgement.decision is None or not judgement.decision.accepted):
+            judgement.refuse(
+                Code.POLICY_ERROR, "OpenSSL finished the handshake without an accepted decision"
+            )
+            raise self._refusal()
+        self._established = True
+        return True
+
+    def decrypt(self, data: bytes | memoryview) -> Iterator[bytes]:
+        """Take bytes from the network; give those of the application as they become readable.
+
+        During the handshake it gives nothing; call `handshake` in between.
+
+        Raises:
+            RefusedByPeerError: The peer refused us after our own handshake looked finished.
+            ConnectionClosedError: The peer closed, in order or not.
+        """
+        for start in range(0, len(data), _SLICE):
+            self._connection.bio_write(data[start : start + _SLICE])
+            if self._established or self.handshake():
+                yield from self._readable()
+
+    def _readable(self) -> Iterator[bytes]:
+        try:
+            while True:
+                plain = self._connection.recv(_RECORD)
+                self._read_any = True
+                yield plain
+        except SSL.WantReadError:
+            return
+        except SSL.Error as error:
+            raise self._failure(error) from error
+
+    def encrypt(self, data: bytes | bytearray | memoryview) -> None:
+        """Take bytes of the application; `outgoing` then has those for the network."""
+        try:
+            self._connection.sendall(data)
+        except SSL.Error as error:
+            raise self._failure(error) from error
+
+    def outgoing(self) -> bytes:
+        """Give all bytes that are to go to the network."""
+        pieces = []
+        try:
+            while True:
+                pieces.append(self._connection.bio_read(65536))
+        except SSL.Error:  # WantReadError: there are no more
+            pass
+        self._wrote_any = self._wrote_any or bool(pieces)
+        return b"".join(pieces)
+
+    def end(self) -> SIPTLSError:
+        """Say that the network has no more bytes, and learn what that means."""
+        self._connection.bio_shutdown()
+        try:
+            if not self._established:
+                self._connection.do_handshake()
+            else:
+                self._connection.recv(1)
+        except SSL.Error as error:
+            return self._failure(error) if self._established else self._handshake_failure(error)
+        return ConnectionClosedError("the peer closed the connection within a message")
+
+    def close(self) -> None:
+        """Send close_notify, if the handshake has come so far."""
+        try:
+            self._connection.shutdown()
+        except SSL.Error:
+            return  # it failed before, or the handshake is not done: there is nothing to notify
+
+    # ------------------------------------------------------------ failures
+
+    def _refusal(self) -> PeerRefusedError:
+        decision = self._judgement.decision
+        if decision is None or decision.accepted:  # only called with a refusal in hand
+            raise HandshakeError("a refusal without a decision: this is a fault of siptls")
+        return PeerRefusedError(decision)
+
+    def _handshake_failure(self, error: SSL.Error) -> SIPTLSError:
+        judgement = self._judgement
+        judgement.certificates.clear()
+        if judgement.decision is not None and not judgement.decision.accepted:
+            return self._refusal()
+        if judgement.received is not None:
+            return RefusedByPeerError(judgement.received)
+        if self._judged and judgement.role is Role.CLIENT and self._is_certificate_missing():
+            judgement.refuse(Code.CERTIFICATE_MISSING, "the client showed no certificate")
+            return self._refusal()
+        if isinstance(error, SSL.SysCallError | SSL.ZeroReturnError):
+            return ConnectionClosedError(
+                "the peer closed the connection during the TLS handshake, without an alert; its log"
+                " may say why"
+            )
+        return HandshakeError(
+            f"the TLS handshake failed: {_reason(error)}; is the peer speaking TLS 1.2 or 1.3, and"
+            " nothing altering the bytes in between?"
+        )
+
+    def _is_certificate_missing(self) -> bool:
+        """TLS 1.3 has an alert for it. TLS 1.2 has 40, which means it once our flight is out."""
+        sent = self._judgement.sent
+        if sent is None or self._judgement.decision is not None:
+            return False
+        if sent.code == _CERTIFICATE_REQUIRED:
+            return True
+        is_12 = self._connection.get_protocol_version() == SSL.TLS1_2_VERSION
+        return sent.code == _HANDSHAKE_FAILURE and is_12 and self._wrote_any
+
+    def _failure(self, error: SSL.Error) -> SIPTLSError:
+        if isinstance(error, SSL.ZeroReturnError):
+            return ConnectionClosedError("the peer closed the connection in order", orderly=True)
+        received = self._judgement.received
+        if received is not None:
+            # A TLS 1.3 server judges our certificate after our own handshake is done.
+            if self._judgement.role is Role.SERVER and not self._read_any:
+                return RefusedByPeerError(received)
+            return ConnectionClosedError(f"the peer ended the connection with TLS alert {received}")
+        if isinstance(error, SSL.SysCallError):
+            return ConnectionClosedError(
+                "the connection was cut off: the peer sent no close_notify, so that what it sent"
+                " last may be missing"
+            )
+        return ConnectionClosedError(
+            f"TLS failed: {_reason(error)}; bytes were damaged or altered on their way"
+        )
+
+
+def _reason(error: SSL.Error) -> str:
+    """OpenSSL's own words, for people only: nothing is decided by them."""
+    try:
+        return printable(str(error.args[0][-1][-1])) or "no reason given"
+    except (IndexError, TypeError):
+        return "no reason given"
