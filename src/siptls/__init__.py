@@ -1,3 +1,118 @@
-"""siptls"""
+"""siptls: trusted SIP transport. TLS and mutual TLS with a trust policy that explains itself.
+
+It decides whom to believe, speaks TLS, and hands over whole SIP messages. Everything public stands
+here, except ``siptls.testing``. Three wings, each of which imports only from those before it:
+
+* ``siptls.trust``: whom do we believe? Pure functions.
+* ``siptls.wire``: what crosses the connection? Bytes in, events out.
+* ``siptls.transports``: sockets and event loops.
+"""
+
+from siptls.errors import (
+    Alert,
+    Attempt,
+    CertificateError,
+    ConfigurationError,
+    ConnectionClosedError,
+    FramingError,
+    HandshakeError,
+    HandshakeTimeout,
+    LimitError,
+    RefusedByPeerError,
+    ResolutionError,
+    SIPTLSError,
+)
+from siptls.transports.aio.client import TLSClientTransport
+from siptls.transports.aio.connection import Connection
+from siptls.transports.aio.server import MTLSServerTransport, TLSServerTransport
+from siptls.transports.resolution import Resolver, SystemResolver, Target
+from siptls.trust.authority import Authority, KeyPurposes
+from siptls.trust.codes import Code
+from siptls.trust.decision import BelievedName, Decision, Peer, PeerRefusedError, Trust
+from siptls.trust.enterprise import Enterprise, TrustedServers
+from siptls.trust.evidence import Evidence, Role
+from siptls.trust.federation import Federation, Partner
+from siptls.trust.names import NameKind, NameRules, ReferenceIdentity
+from siptls.trust.policy import Combinable, CombinableCondition, Condition, TrustPolicy
+from siptls.trust.public import AnyDomain
+from siptls.wire.connection import (
+    ClientConnection,
+    ConnectionClosed,
+    Event,
+    MessageReceived,
+    PeerAccepted,
+    PeerRefused,
+    Ping,
+    Pong,
+    RefusedByPeer,
+    ServerConnection,
+)
+from siptls.wire.credential import Credential
+from siptls.wire.framing import KEEPALIVE_PING, KEEPALIVE_PONG, MessageFramer
+from siptls.wire.limits import Limits
+from siptls.wire.message import Message
+from siptls.wire.tls import TLSInfo
+
+__all__ = [
+    "KEEPALIVE_PING",
+    "KEEPALIVE_PONG",
+    "Alert",
+    "AnyDomain",
+    "Attempt",
+    "Authority",
+    "BelievedName",
+    "CertificateError",
+    "ClientConnection",
+    "Code",
+    "Combinable",
+    "CombinableCondition",
+    "Condition",
+    "ConfigurationError",
+    "Connection",
+    "ConnectionClosed",
+    "ConnectionClosedError",
+    "Credential",
+    "Decision",
+    "Enterprise",
+    "Event",
+    "Evidence",
+    "Federation",
+    "FramingError",
+    "HandshakeError",
+    "HandshakeTimeout",
+    "KeyPurposes",
+    "LimitError",
+    "Limits",
+    "MTLSServerTransport",
+    "Message",
+    "MessageFramer",
+    "MessageReceived",
+    "NameKind",
+    "NameRules",
+    "Partner",
+    "Peer",
+    "PeerAccepted",
+    "PeerRefused",
+    "PeerRefusedError",
+    "Ping",
+    "Pong",
+    "ReferenceIdentity",
+    "RefusedByPeer",
+    "RefusedByPeerError",
+    "ResolutionError",
+    "Resolver",
+    "Role",
+    "SIPTLSError",
+    "ServerConnection",
+    "SystemResolver",
+    "TLSClientTransport",
+    "TLSInfo",
+    "TLSServerTransport",
+    "Target",
+    "Trust",
+    "TrustPolicy",
+    "TrustedServers",
+    "__version__",
+]
 
 __version__ = "0.1.0"

@@ -138,9 +138,12 @@ class RefusedByPeerError(HandshakeError):
     """
 
     def __init__(self, alert: Alert) -> None:
+        super().__init__(alert)
         self.alert = alert
-        text = f"the peer refused the handshake with TLS alert {alert}"
-        super().__init__(f"{text}: {alert.advice}" if alert.advice else text)
+
+    def __str__(self) -> str:
+        text = f"the peer refused the handshake with TLS alert {self.alert}"
+        return f"{text}: {self.alert.advice}" if self.alert.advice else text
 
 
 _OURS = "; ask the peer's operator what its log says about our certificate"

@@ -1,1 +1,1 @@
-"""Sockets and event loops: shells around the connections of ``wire``. No rule is made here."""
+"""Where connections meet sockets and event loops. No rule of trust or of TLS stands here."""

@@ -38,7 +38,7 @@ from siptls.errors import ConfigurationError
 from siptls.trust.codes import Code
 from siptls.trust.decision import Decision
 from siptls.trust.evidence import Evidence, Role, describe
-from siptls.trust.names import NameKind, PresentedName, printable
+from siptls.trust.names import NameKind, PresentedName, listed, printable
 
 __all__ = ["Authority", "KeyPurposes", "ProvenPath"]
 
@@ -99,7 +99,7 @@ class KeyPurposes:
             found = "no EKU at all"
             good = self.absent
         else:
-            found = "EKU " + ", ".join(_purpose_name(oid) for oid in usage)
+            found = f"EKU {listed(_purpose_name(oid) for oid in usage)}"
             good = not wanted.isdisjoint(usage)
         if good:
             return ""
@@ -115,7 +115,7 @@ KeyPurposes.SIP = KeyPurposes(
 
 
 def _purpose_name(oid: ObjectIdentifier) -> str:
-    return _PURPOSE_NAMES.get(oid, oid.dotted_string)
+    return _PURPOSE_NAMES.get(oid) or printable(oid.dotted_string)
 
 
 # ---------------------------------------------------------------- the authority

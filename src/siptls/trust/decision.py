@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from siptls.errors import ConfigurationError, HandshakeError
 from siptls.trust.codes import Code
 from siptls.trust.evidence import Evidence, describe
-from siptls.trust.names import NameKind, ReferenceIdentity
+from siptls.trust.names import NameKind, ReferenceIdentity, listed, printable
 
 __all__ = ["BelievedName", "Decision", "Peer", "PeerRefusedError", "Trust", "most_telling"]
 
@@ -121,7 +121,7 @@ class Peer:
         wanted = ReferenceIdentity.parse(domain).domain
         if wanted in self.domains:
             return Decision.accept(self, f"{wanted} is proven", by="peer")
-        proven = ", ".join(sorted(self.domains)) or "no domain"
+        proven = listed(sorted(self.domains)) or "no domain"
         return Decision.refuse(
             Code.NAME_MISMATCH, f"expected {wanted}; this peer has proven {proven}", by="peer"
         )
@@ -209,12 +209,12 @@ class Decision:
             facts.append(("the peer", f"a {evidence.role}{_at(evidence.address)}"))
             facts.append(("showed", describe(evidence.leaf) if evidence.leaf else "no certificate"))
             if evidence.leaf is not None:
-                facts.append(("presents", _presented(evidence)))
+                facts.append(("presents", listed(_presented(evidence)) or "no name at all"))
             if evidence.reference is not None:
                 facts.append(("expected", str(evidence.reference)))
             facts.append(("judged at", evidence.now.isoformat(timespec="seconds")))
         if self.peer is not None:
-            facts.append(("believed", "; ".join(str(name) for name in self.peer.names)))
+            facts.append(("believed", listed(self.peer.names)))
             facts.append(("until", self.peer.expires.isoformat(timespec="seconds")))
         if self.advice:
             facts.append(("to do", self.advice))
@@ -256,11 +256,11 @@ def _at(address: tuple[str, int] | None) -> str:
     return "" if address is None else f" at {address[0]} port {address[1]}"
 
 
-def _presented(evidence: Evidence) -> str:
+def _presented(evidence: Evidence) -> list[str]:
     try:
-        return str(evidence.presented)
+        return [str(name) for name in evidence.presented.names]
     except ValueError as error:
-        return f"names that cannot be decoded ({error})"
+        return [f"names that cannot be decoded ({printable(str(error))})"]
 
 
 def _certificate_dict(certificate: x509.Certificate) -> dict[str, Any]:

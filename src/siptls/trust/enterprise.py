@@ -11,7 +11,7 @@ from siptls.trust.authority import Authority
 from siptls.trust.codes import Code
 from siptls.trust.decision import Decision, Peer, Trust
 from siptls.trust.evidence import Evidence
-from siptls.trust.names import NameRules, parse_domain
+from siptls.trust.names import NameRules, listed, parse_domain
 from siptls.trust.policy import Combinable, CombinableCondition
 from siptls.trust.scope import Scope, Voucher
 
@@ -73,14 +73,14 @@ class TrustedServers(CombinableCondition):
     def check(self, peer: Peer, evidence: Evidence, /) -> Decision:
         """Decide whether the peer is on the list."""
         proven = peer.domains | peer.hosts
-        listed = sorted(proven & self.names)
-        if listed:
-            reason = f"{', '.join(listed)} is on the list"
+        on_it = sorted(proven & self.names)
+        if on_it:
+            reason = f"{listed(on_it)} is on the list"
             return Decision.accept(peer, reason, by="TrustedServers", evidence=evidence)
         return Decision.refuse(
             Code.SERVER_NOT_LISTED,
-            f"{', '.join(sorted(proven))} is not on the list of trusted servers:"
-            f" {', '.join(sorted(self.names))}",
+            f"{listed(sorted(proven))} is not on the list of trusted servers:"
+            f" {listed(sorted(self.names))}",
             by="TrustedServers",
             evidence=evidence,
         )

@@ -23,7 +23,7 @@ from siptls.trust.authority import Authority
 from siptls.trust.codes import Code
 from siptls.trust.decision import Decision, Trust, most_telling
 from siptls.trust.evidence import Evidence
-from siptls.trust.names import NameRules, parents
+from siptls.trust.names import NameRules, listed, parents
 from siptls.trust.policy import AnyOf, Combinable, judge
 from siptls.trust.scope import Scope, Voucher
 
@@ -129,7 +129,7 @@ class Federation(Combinable):
             *(judge(p, evidence) for p in self._issuing(evidence) if p not in meant),
         ]
         if not parts:
-            shown = ", ".join(sorted(presented)) or "none of its names"
+            shown = listed(sorted(presented)) or "none of its names"
             reason = f"{shown} belongs to no partner, and no partner's CA issued the certificate"
             return self._refuse(Code.PARTNER_UNKNOWN, reason, evidence)
         telling = most_telling(parts)
@@ -145,7 +145,7 @@ class Federation(Combinable):
         if self.blocked is None:
             return ""
         expected = {evidence.reference.domain} if evidence.reference is not None else set()
-        return ", ".join(sorted(d for d in presented | expected if self.blocked.covers(d)))
+        return listed(sorted(d for d in presented | expected if self.blocked.covers(d)))
 
     def _meant(self, presented: frozenset[str]) -> tuple[Partner, ...]:
         """The partners that own any of the names: work for each name, not for each partner."""

@@ -38,6 +38,7 @@ __all__ = [
     "PresentedName",
     "PresentedNames",
     "ReferenceIdentity",
+    "listed",
     "parents",
     "parse_domain",
     "presented_domain",
@@ -130,6 +131,13 @@ def printable(text: str, limit: int = 128) -> str:
     """Make text from a peer safe for one line of a log: no control or bidi characters, bounded."""
     cut = text if len(text) <= limit else text[:limit] + "…"
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in cut)
+
+
+def listed(names: Iterable[object], limit: int = 8) -> str:
+    """Give names for one line of a log: a stranger's certificate may have a thousand."""
+    shown = [str(name) for name in names]
+    more = f" and {len(shown) - limit} more" if len(shown) > limit else ""
+    return ", ".join(shown[:limit]) + more
 
 
 # ---------------------------------------------------------------- SIP URIs
@@ -281,7 +289,7 @@ class PresentedNames:
         )
 
     def __str__(self) -> str:
-        return ", ".join(str(name) for name in self.names) or "no name at all"
+        return listed(self.names) or "no name at all"
 
 
 def presented_names(certificate: x509.Certificate) -> PresentedNames:

@@ -20,6 +20,7 @@ from siptls.errors import ConfigurationError
 from siptls.trust.codes import Code
 from siptls.trust.decision import Decision, Peer, most_telling
 from siptls.trust.evidence import Evidence
+from siptls.trust.names import listed
 
 __all__ = [
     "AllOf",
@@ -195,7 +196,7 @@ class AnyOf(Combinable):
         union = peers[0]
         for peer in peers[1:]:
             union = union | peer
-        names = ", ".join(sorted(union.domains | union.hosts))
+        names = listed(sorted(union.domains | union.hosts))
         return Decision.accept(
             union, f"believed: {names}", by="any of", parts=decisions, evidence=evidence
         )

@@ -17,7 +17,7 @@ from siptls.trust.authority import Authority
 from siptls.trust.codes import Code
 from siptls.trust.decision import BelievedName, Decision, Peer, Trust
 from siptls.trust.evidence import Evidence
-from siptls.trust.names import CountedName, NameRules, parents, parse_domain
+from siptls.trust.names import CountedName, NameRules, listed, parents, parse_domain
 
 __all__ = ["Scope", "Voucher"]
 
@@ -48,7 +48,7 @@ class Scope:
         return any(parent in self.domains for parent in parents(domain))
 
     def __str__(self) -> str:
-        return ", ".join(sorted(self.domains))
+        return listed(sorted(self.domains))
 
 
 @frozen
@@ -158,4 +158,4 @@ def _hosts(counted: list[CountedName]) -> set[str]:
 
 
 def _list(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names))
+    return listed(sorted(names))

@@ -144,6 +144,7 @@ class _Connection:
         self._closed: SIPTLSError | None = None
         self._received_any = False
         self._deadline: float | None = timer() + limits.handshake_timeout
+        self._pongs_due: deque[float] = deque()
         self._tls: TLSInfo | None = None
         self._step()
 
@@ -178,7 +179,11 @@ class _Connection:
     @property
     def deadline(self) -> float | None:
         """When `handle_deadline` wants to be called, by the connection's timer; None if never."""
-        return None if self._closed is not None else self._deadline
+        if self._closed is not None:
+            return None
+        if self._deadline is None or not self._pongs_due:
+            return self._pongs_due[0] if self._pongs_due else self._deadline
+        return min(self._deadline, self._pongs_due[0])
 
     # ------------------------------------------------------------ input
 
@@ -213,7 +218,8 @@ class _Connection:
         Args:
             now: The time by the connection's timer.
         """
-        if self._closed is not None or self._deadline is None or now < self._deadline:
+        deadline = self.deadline
+        if deadline is None or now < deadline:
             return
         limits = self._limits
         if self._closing:
@@ -223,17 +229,29 @@ class _Connection:
         elif not self._engine.established:
             self._fail(
                 HandshakeTimeout(
-                    f"the TLS handshake took more than {limits.handshake_timeout} s; is the peer"
+                    f"the TLS handshake took more than {limits.handshake_timeout:g} s; is the peer"
                     " speaking TLS at all, or is the network losing bytes?"
+                )
+            )
+        elif deadline == self._deadline:
+            self._fail(
+                FramingError(
+                    f"a message took more than {limits.message_timeout:g} s to arrive; the peer is"
+                    " stuck, or keeps the connection busy on purpose"
                 )
             )
         else:
             self._fail(
-                FramingError(
-                    f"a message took more than {limits.message_timeout} s to arrive; the peer is"
-                    " stuck, or keeps the connection busy on purpose"
+                ConnectionClosedError(
+                    f"no pong within {limits.pong_timeout:g} s of a ping, so that the flow has"
+                    " failed (RFC 5626 §4.4.1); connect again"
                 )
             )
+
+    def restart_deadline(self) -> None:
+        """Give a message that has begun its whole time again: nobody was reading until now."""
+        if self._framer.partial and self._deadline is not None and not self._closing:
+            self._deadline = self._timer() + self._limits.message_timeout
 
     # ------------------------------------------------------------ output
 
@@ -255,7 +273,7 @@ class _Connection:
 
         Raises:
             HandshakeError: The handshake is not done.
-                ConnectionClosedError: The connection is over.
+            ConnectionClosedError: The connection is over.
         """
         self._check_sendable()
         self._encrypt(message.data if isinstance(message, Message) else message)
@@ -264,6 +282,7 @@ class _Connection:
         """Ask the peer whether it is alive; a `Pong` event is the answer (RFC 5626 §3.5.1)."""
         self._check_sendable()
         self._framer.expect_pong()
+        self._pongs_due.append(self._timer() + self._limits.pong_timeout)
         self._encrypt(_PING)
 
     def close(self) -> None:
@@ -274,6 +293,7 @@ class _Connection:
             self._fail(ConnectionClosedError("closed by us during the handshake"))
             return
         self._closing = True
+        self._pongs_due.clear()
         self._deadline = self._timer() + self._limits.close_timeout
         self._engine.close()
 
@@ -326,6 +346,7 @@ class _Connection:
             self._encrypt(_PONG)
             return Ping()
         if item is KEEPALIVE_PONG:
+            self._pongs_due.popleft()
             return Pong()
         return MessageReceived(item)
 

@@ -21,8 +21,10 @@ class Limits:
     """Bounds for one connection, and for one transport. Durations in seconds, sizes in bytes.
 
     Attributes:
+        connect_timeout: From the first packet to one address until it answers.
         handshake_timeout: From the first byte to both sides' acceptance.
         message_timeout: From a message's first byte to its last.
+        pong_timeout: From a ping of ours to the peer's pong.
         close_timeout: How long an orderly close waits for the peer's part in it.
         max_head: Start line and header of a message.
         max_body: Body of a message, as its Content-Length declares it.
@@ -35,10 +37,14 @@ class Limits:
             connection stops reading.
     """
 
+    # Three SYNs (at 0, 1 and 3 s) and a slow answer; a kernel alone would go on for two minutes.
+    connect_timeout: float = field(default=5.0, validator=_positive)
     # Kamailio's tls handshake timeout is 10 s.
     handshake_timeout: float = field(default=10.0, validator=_positive)
     # RFC 3261's transaction timeout (64*T1) is 32 s: later, nobody waits for it any more.
     message_timeout: float = field(default=30.0, validator=_positive)
+    # RFC 5626 §4.4.1: no pong within 10 s, and the flow has failed.
+    pong_timeout: float = field(default=10.0, validator=_positive)
     # A round trip to anywhere on Earth is below 1 s; after that the peer is not going to answer.
     close_timeout: float = field(default=2.0, validator=_positive)
     # baresip and sipgo take 64 KiB for a whole message; PJSIP's 4000 bytes proved too small.

@@ -197,6 +197,7 @@ _FATAL = 2
 
 # ---------------------------------------------------------------- contexts
 
+_OLDEST, _NEWEST = SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION
 # TLS 1.2 with forward secrecy and AEAD only (RFC 9325 §4.2); TLS 1.3 has no others.
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 # SSL_OP_NO_RENEGOTIATION and X509_V_FLAG_OCSP_RESP_CHECK(_ALL): pyOpenSSL has no names for them.
@@ -209,43 +210,38 @@ _BEFORE_ALL = dt.datetime(1990, 1, 1, tzinfo=dt.UTC)
 _MAX_DEPTH = 32
 
 # A Context costs 300 us and holds no state of a connection, so that one serves all connections
-# with the same credential.
-_client_contexts: WeakKeyDictionary[Credential, SSL.Context] = WeakKeyDictionary()
-_server_contexts: dict[bool, WeakKeyDictionary[Credential, SSL.Context]] = {
-    True: WeakKeyDictionary(),
-    False: WeakKeyDictionary(),
-}
-_anonymous: list[SSL.Context] = []
+# of the same kind with the same credential. It lives as long as the credential.
+_contexts: WeakKeyDictionary[object, dict[tuple[Role, bool], SSL.Context]] = WeakKeyDictionary()
 
 
-def _context(role: Role, credential: Credential | None, *, mutual: bool) -> SSL.Context:
-    """Give the context for one side. ``role`` is the peer's."""
-    if role is Role.SERVER:
-        if credential is None:
-            if not _anonymous:
-                _anonymous.append(_new_context(None, judge_peer=True))
-            return _anonymous[0]
-        known = _client_contexts
-    else:
-        if credential is None:
-            raise CertificateError("a TLS server needs a credential: pass its certificate and key")
-        known = _server_contexts[mutual]
-    context = known.get(credential)
+class _NoCredential:
+    """The key of those who have no credential."""
+
+
+_NOBODY = _NoCredential()
+
+
+def _context(role: Role, credential: Credential | None, *, judged: bool) -> SSL.Context:
+    """Give the context for one side. ``role`` is the peer's; ``judged`` whether it is judged."""
+    if role is Role.CLIENT and credential is None:
+        raise CertificateError("a TLS server needs a credential: pass its certificate and key")
+    kinds = _contexts.setdefault(credential or _NOBODY, {})
+    context = kinds.get((role, judged))
     if context is None:
-        context = _new_context(credential, judge_peer=mutual or role is Role.SERVER)
-        known[credential] = context
+        context = kinds[role, judged] = _new_context(credential, judged=judged)
     return context
 
 
-def _new_context(credential: Credential | None, *, judge_peer: bool) -> SSL.Context:
+def _new_context(credential: Credential | None, *, judged: bool) -> SSL.Context:
     context = SSL.Context(SSL.TLS_METHOD)
-    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_min_proto_version(_OLDEST)
+    context.set_max_proto_version(_NEWEST)
     context.set_cipher_list(_CIPHERS)
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_TICKET | _NO_RENEGOTIATION)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_info_callback(_record_alert)
-    if judge_peer:
+    if judged:
         _arm(context)
     if credential is not None:
         try:
@@ -297,6 +293,7 @@ class TLSInfo:
 # are passed through them in slices of this size, so that a burst costs no memory afterwards.
 _SLICE: Final = 4096
 _RECORD: Final = 16384  # RFC 8446 §5.1
+_READ: Final = 65536  # more than one record
 
 
 class TLSEngine:
@@ -316,7 +313,15 @@ class TLSEngine:
         CertificateError: OpenSSL does not take the credential.
     """
 
-    __slots__ = ("_connection", "_established", "_judged", "_judgement", "_read_any", "_wrote_any")
+    __slots__ = (
+        "_connection",
+        "_established",
+        "_judged",
+        "_judgement",
+        "_outgoing",
+        "_read_any",
+        "_wrote_any",
+    )
 
     def __init__(  # noqa: PLR0913  a connection's whole configuration
         self,
@@ -332,9 +337,10 @@ class TLSEngine:
     ) -> None:
         self._judgement = _Judgement(policy, role, clock, reference, address, limits or Limits())
         self._judged = mutual or role is Role.SERVER
-        self._connection = SSL.Connection(_context(role, credential, mutual=mutual), None)
+        self._connection = SSL.Connection(_context(role, credential, judged=self._judged), None)
         self._connection.set_app_data(self._judgement)
         self._established = False
+        self._outgoing: list[bytes] = []
         self._read_any = False
         self._wrote_any = False
         if role is Role.SERVER:
@@ -417,20 +423,27 @@ class TLSEngine:
 
     def encrypt(self, data: bytes | bytearray | memoryview) -> None:
         """Take bytes of the application; `outgoing` then has those for the network."""
+        view = memoryview(data)
         try:
-            self._connection.sendall(data)
+            for start in range(0, len(view), _RECORD):
+                if start:
+                    self._outgoing.append(self._connection.bio_read(_READ))
+                self._connection.sendall(view[start : start + _RECORD])
         except SSL.Error as error:
             raise self._failure(error) from error
 
     def outgoing(self) -> bytes:
         """Give all bytes that are to go to the network."""
-        pieces = []
+        pieces = self._outgoing
         try:
             while True:
-                pieces.append(self._connection.bio_read(65536))
+                pieces.append(self._connection.bio_read(_READ))
         except SSL.Error:  # WantReadError: there are no more
             pass
-        self._wrote_any = self._wrote_any or bool(pieces)
+        if not pieces:
+            return b""
+        self._wrote_any = True
+        self._outgoing = []
         return b"".join(pieces)
 
     def end(self) -> SIPTLSError:
@@ -500,9 +513,12 @@ class TLSEngine:
                 return RefusedByPeerError(received)
             return ConnectionClosedError(f"the peer ended the connection with TLS alert {received}")
         if isinstance(error, SSL.SysCallError):
+            hint = ""
+            if self._judgement.role is Role.SERVER and not self._read_any:
+                hint = "; perhaps it refused our certificate, whose alert was lost: see its log"
             return ConnectionClosedError(
                 "the connection was cut off: the peer sent no close_notify, so that what it sent"
-                " last may be missing"
+                f" last may be missing{hint}"
             )
         return ConnectionClosedError(
             f"TLS failed: {_reason(error)}; bytes were damaged or altered on their way"

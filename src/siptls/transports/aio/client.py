@@ -1,0 +1,239 @@
+"""TLSClientTransport: connections that we open."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from types import TracebackType
+from typing import Self
+
+from siptls.errors import (
+    Attempt,
+    ConfigurationError,
+    ConnectionClosedError,
+    HandshakeError,
+    RefusedByPeerError,
+    ResolutionError,
+    SIPTLSError,
+)
+from siptls.transports.aio.connection import Connection
+from siptls.transports.aio.driver import Driver, OnRefused
+from siptls.transports.resolution import SIPS_PORT, Resolver, SystemResolver, Target, lookup
+from siptls.trust.decision import PeerRefusedError
+from siptls.trust.names import SIPURI, ReferenceIdentity
+from siptls.trust.policy import TrustPolicy
+from siptls.wire.connection import ClientConnection
+from siptls.wire.credential import Credential
+from siptls.wire.limits import Limits
+
+__all__ = ["TLSClientTransport"]
+
+
+class TLSClientTransport:
+    """Opens connections to servers, over TLS, or over MTLS if it has a credential.
+
+    ::
+
+        async with TLSClientTransport(policy) as transport:
+            connection = await transport.connect("sip:contoso.com")
+
+    Args:
+        policy: Judges each server.
+        credential: Our own certificate and key, for servers that ask for one.
+        resolver: Finds the addresses; `SystemResolver` by default.
+        on_refused: Called with the decision and the address when the policy refuses a server.
+        limits: Bounds.
+
+    Raises:
+        ConfigurationError: The policy, or the resolver, is none.
+    """
+
+    def __init__(
+        self,
+        policy: TrustPolicy,
+        *,
+        credential: Credential | None = None,
+        resolver: Resolver | None = None,
+        on_refused: OnRefused | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        if not isinstance(policy, TrustPolicy):
+            raise ConfigurationError(f"{policy!r} is no TrustPolicy: it has no evaluate(evidence)")
+        if resolver is not None and not isinstance(resolver, Resolver):
+            raise ConfigurationError(f"{resolver!r} is no Resolver: it has no resolve(reference)")
+        self._policy = policy
+        self._credential = credential
+        self._resolver = resolver or SystemResolver()
+        self._on_refused = on_refused
+        self._limits = limits or Limits()
+        self._drivers: set[Driver] = set()
+        self._closed = False
+
+    async def connect(
+        self,
+        target: str | ReferenceIdentity,
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        sock: socket.socket | None = None,
+    ) -> Connection:
+        """Open a connection to whoever proves the target's name.
+
+        Args:
+            target: Whom we expect: ``"sip:alice@contoso.com"``, ``"contoso.com"``, or a
+                `ReferenceIdentity`.
+            host: Where to connect instead of where the resolver says; a name or an address. It
+                never changes whom we expect.
+            port: Which port; by default that of the URI, or 5061.
+            sock: A connected stream socket to use. It belongs to the transport from now on, and
+                is closed with the connection, or if no connection comes about.
+
+        Raises:
+            ConfigurationError: The target is no name, or the arguments contradict each other.
+            PeerRefusedError: The policy refused the server; ``.decision`` tells why.
+            RefusedByPeerError: The server refused us. With TLS 1.3 the connection's `receive`
+                raises it instead.
+            HandshakeTimeout: The handshake did not end in time.
+            HandshakeError: The handshake failed for another reason.
+            ConnectionClosedError: No address could be reached.
+            ResolutionError: There is no address.
+
+            ``.attempts`` of the error has one entry for each address that was tried.
+        """
+        if self._closed:
+            raise ConnectionClosedError("the transport is closed: make a new one")
+        if sock is not None:
+            if host is not None or port is not None:
+                raise ConfigurationError("pass sock=, or host= and port=, but not both")
+            return await self._connect_socket(ReferenceIdentity.parse(target), sock)
+        reference = ReferenceIdentity.parse(target)
+        port = port or _port_of(target)
+        if host is not None:
+            targets = await lookup(host, port or SIPS_PORT, reference)
+        else:
+            targets = await self._resolve(reference, port)
+        return await self._connect_targets(targets, reference)
+
+    async def aclose(self) -> None:
+        """Close every connection in order, and refuse to open more."""
+        self._closed = True
+        drivers = list(self._drivers)
+        for driver in drivers:
+            driver.close()
+        await asyncio.gather(*(driver.wait_lost() for driver in drivers))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    # ------------------------------------------------------------ inside
+
+    async def _resolve(self, reference: ReferenceIdentity, port: int | None) -> list[Target]:
+        by = type(self._resolver).__name__
+        try:
+            targets = await self._resolver.resolve(reference, port=port)
+        except SIPTLSError:
+            raise
+        except Exception as error:
+            raise ResolutionError(f"the resolver {by} failed for {reference}: {error}") from error
+        if not targets:
+            raise ResolutionError(f"the resolver {by} gave no address for {reference}")
+        return targets
+
+    async def _connect_socket(
+        self, reference: ReferenceIdentity, sock: socket.socket
+    ) -> Connection:
+        loop = asyncio.get_running_loop()
+        driver = self._driver(reference, None)
+        try:
+            await loop.create_connection(lambda: driver, sock=sock)
+        except (OSError, ValueError) as error:
+            sock.close()
+            raise ConfigurationError(f"sock= is no connected stream socket: {error}") from error
+        return await self._establish(driver, [])
+
+    async def _connect_targets(
+        self, targets: list[Target], reference: ReferenceIdentity
+    ) -> Connection:
+        attempts: list[Attempt] = []
+        for target in targets:
+            driver = self._driver(reference, (target.address, target.port))
+            try:
+                await self._open(driver, target)
+                return await self._establish(driver, attempts)
+            except (HandshakeError, ConnectionClosedError) as error:
+                attempts.append(Attempt((target.address, target.port), target.host, error))
+        raise _failure(reference, attempts)
+
+    def _driver(self, reference: ReferenceIdentity, address: tuple[str, int] | None) -> Driver:
+        loop = asyncio.get_running_loop()
+        core = ClientConnection(
+            self._policy,
+            reference,
+            credential=self._credential,
+            limits=self._limits,
+            address=address,
+            timer=loop.time,
+        )
+        return Driver(
+            core, self._limits, on_refused=self._on_refused, on_lost=self._drivers.discard
+        )
+
+    async def _open(self, driver: Driver, target: Target) -> None:
+        loop = asyncio.get_running_loop()
+        seconds = self._limits.connect_timeout
+        try:
+            async with asyncio.timeout(seconds):
+                await loop.create_connection(lambda: driver, target.address, target.port)
+        except TimeoutError as error:
+            raise ConnectionClosedError(
+                f"{target.address} port {target.port} did not answer within {seconds:g} s; is the"
+                " address right, and no firewall in between?"
+            ) from error
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno else str(error)
+            raise ConnectionClosedError(
+                f"cannot connect to {target.address} port {target.port} ({why}); is the server"
+                " running there?"
+            ) from error
+
+    async def _establish(self, driver: Driver, attempts: list[Attempt]) -> Connection:
+        self._drivers.add(driver)
+        if self._closed:
+            driver.close()
+        try:
+            await driver.accepted
+        except asyncio.CancelledError:
+            driver.abort()
+            raise
+        return Connection(driver, attempts)
+
+
+def _port_of(target: str | ReferenceIdentity) -> int | None:
+    uri = SIPURI.match(target) if isinstance(target, str) else None
+    return None if uri is None else uri.port
+
+
+_TELLING = (PeerRefusedError, RefusedByPeerError, HandshakeError)
+
+
+def _failure(reference: ReferenceIdentity, attempts: list[Attempt]) -> SIPTLSError:
+    """Of all that went wrong, give what says most; it has all attempts with it."""
+    errors = [attempt.error for attempt in attempts]
+    for kind in _TELLING:
+        for error in errors:
+            if isinstance(error, kind):
+                error.attempts = attempts
+                return error.with_traceback(None)
+    told = "; ".join(str(error) for error in errors)
+    failure = ConnectionClosedError(f"no connection to {reference}: {told}")
+    failure.attempts = attempts
+    return failure

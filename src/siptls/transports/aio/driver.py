@@ -1,0 +1,397 @@
+"""Driver: what moves bytes between an asyncio socket and a sans-I/O connection.
+
+It is an `asyncio.BufferedProtocol` that does TLS itself, because asyncio's own TLS sends no alert
+when a server's handshake fails, and gives each connection a buffer of 256 KiB. After each read it
+handles all events and writes once.
+
+How a connection ends. Whoever ends it, the last bytes (an alert, a close_notify) must arrive. If a
+socket is closed while bytes that it has received are unread, the kernel sends a reset, and the
+reset overtakes them: the peer would read "connection reset" instead of the reason. So the driver
+first closes its sending half, reads and drops what still comes until the peer has closed, too, and
+only then closes the socket; or when ``Limits.close_timeout`` is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TypeAlias
+
+from siptls.errors import ConnectionClosedError, LimitError, SIPTLSError
+from siptls.trust.decision import Decision, PeerRefusedError
+from siptls.wire.connection import (
+    ClientConnection,
+    ConnectionClosed,
+    Event,
+    MessageReceived,
+    PeerAccepted,
+    PeerRefused,
+    Pong,
+    ServerConnection,
+)
+from siptls.wire.limits import Limits
+from siptls.wire.message import Message
+
+__all__ = ["Address", "Driver", "OnRefused", "shown"]
+
+_log = logging.getLogger("siptls")
+
+Address: TypeAlias = tuple[str, int]
+OnRefused: TypeAlias = Callable[[Decision, Address | None], object]
+
+# One read buffer serves all connections of a thread: a read and what is made of it are one step of
+# the event loop, and the bytes are copied out before it ends.
+_READ_SIZE = 65536
+
+
+class _ReadBuffer(threading.local):
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(_READ_SIZE))
+
+
+_shared = _ReadBuffer()
+
+
+def shown(address: Address | None) -> str:
+    """Give an address for a log."""
+    return "an unknown address" if address is None else f"{address[0]} port {address[1]}"
+
+
+class Driver(asyncio.BufferedProtocol):
+    """Drives one connection. All of its methods belong to the thread of the event loop.
+
+    Args:
+        core: The sans-I/O connection.
+        limits: Bounds.
+        on_refused: Called when our policy has refused the peer.
+        on_accepted: Called when messages may flow.
+        on_lost: Called when the socket is closed.
+
+    Attributes:
+        core: The sans-I/O connection.
+        address: The peer's, or None if the socket has none.
+        local: Our own, or None.
+        on_message: If set, takes each message in the read path instead of the queue.
+        accepted: Done when messages may flow, or failed with the reason why they never will.
+        lost: Done when the socket is closed.
+        ended: Why the connection is over; None while it is not.
+    """
+
+    def __init__(
+        self,
+        core: ClientConnection | ServerConnection,
+        limits: Limits,
+        *,
+        on_refused: OnRefused | None = None,
+        on_accepted: Callable[[Driver], None] | None = None,
+        on_lost: Callable[[Driver], None] | None = None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.core = core
+        self.address: Address | None = None
+        self.local: Address | None = None
+        self.on_message: Callable[[Message], None] | None = None
+        self.accepted: asyncio.Future[None] = self._loop.create_future()
+        self.lost: asyncio.Future[None] = self._loop.create_future()
+        self.ended: SIPTLSError | None = None
+        self._limits = limits
+        self._on_refused = on_refused
+        self._on_accepted = on_accepted
+        self._on_lost = on_lost
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._linger: asyncio.TimerHandle | None = None
+        self._messages: asyncio.Queue[Message | None] = asyncio.Queue()
+        self._queued = 0  # bytes in _messages
+        self._pings: deque[asyncio.Future[None]] = deque()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._unasked = 0  # bytes that the peer made us write while it takes none
+        self._reading = False  # inside a read: what is sent now goes out at its end
+        self._paused = False
+        self._half_closed = False
+
+    # ------------------------------------------------------------ called by the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin: a client's first flight goes out."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  what asyncio promises
+        self._transport = transport
+        transport.set_write_buffer_limits(high=self._limits.write_buffer)
+        self.address = _address(transport.get_extra_info("peername"))
+        self.local = _address(transport.get_extra_info("sockname"))
+        self._process()
+        if self.ended is not None:
+            transport.abort()  # closed before it began
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Give the loop a place to read into."""
+        del sizehint
+        return _shared.view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read."""
+        self._reading = True
+        try:
+            self.core.receive_data(_shared.view[:nbytes])
+            self._process()
+        finally:
+            self._reading = False
+
+    def eof_received(self) -> bool:
+        """Take notice that the peer has closed its sending half; we close ours ourselves."""
+        self.core.receive_eof()
+        self._process()
+        self._close_socket()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take notice that the socket is closed."""
+        self.core.receive_eof()
+        if self.ended is None and self.core.closed is not None:
+            self.core.closed.__cause__ = exc
+        self._process()
+        for handle in (self._timer, self._linger):
+            if handle is not None:
+                handle.cancel()
+        self._writable.set()
+        _settle(self.lost)
+        if self._on_lost is not None:
+            self._on_lost(self)
+
+    def pause_writing(self) -> None:
+        """The write buffer is above its high-water mark."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """The write buffer is below its low-water mark."""
+        self._unasked = 0
+        self._writable.set()
+
+    # ------------------------------------------------------------ called by Connection
+
+    async def send(self, message: bytes | bytearray | memoryview | Message) -> None:
+        """Send, and wait while the write buffer is above its mark."""
+        while not self._writable.is_set() and self.ended is None:
+            await self._writable.wait()
+        self._write(message)
+
+    def send_nowait(self, message: bytes | bytearray | memoryview | Message) -> None:
+        """Send, if the write buffer is not above its mark."""
+        if not self._writable.is_set() and self.ended is None:
+            raise LimitError(
+                f"more than {self._limits.write_buffer} bytes wait to be sent to"
+                f" {shown(self.address)}, which reads too slowly: await send() instead, or drop"
+                " the message"
+            )
+        self._write(message)
+
+    async def receive(self) -> Message:
+        """Give the next message; when all are given, raise why the connection is over."""
+        message = await self._messages.get()
+        if message is None:
+            self._messages.put_nowait(None)
+            raise self._reason()
+        self._queued -= len(message.data)
+        if self._paused and self._queued <= self._limits.read_buffer // 2:
+            self._resume_reading()
+        return message
+
+    async def ping(self) -> float:
+        """Ping, wait for the pong, and give the seconds between."""
+        self.core.ping()
+        start = self._loop.time()
+        answered: asyncio.Future[None] = self._loop.create_future()
+        self._pings.append(answered)
+        self._process()
+        await answered
+        return self._loop.time() - start
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing can be sent or received any more, since one side has closed."""
+        return self.ended is not None or self._half_closed
+
+    def close(self) -> None:
+        """Begin to close in order. `lost` tells when it is done."""
+        self.core.close()
+        self._resume_reading()
+        self._process()
+        self._half_close()
+
+    async def wait_lost(self) -> None:
+        """Wait until the socket is closed."""
+        await asyncio.shield(self.lost)
+
+    def abort(self) -> None:
+        """Close the socket now, whatever is lost."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # ------------------------------------------------------------ inside
+
+    def _reason(self) -> SIPTLSError:
+        """Give the reason of the end, to be raised: possibly many times, in several tasks."""
+        reason = self.ended
+        if reason is None:  # only called after the end
+            return ConnectionClosedError("the connection is over")
+        return reason.with_traceback(None)
+
+    def _process(self, *, unasked: bool = True) -> None:
+        """Handle what has happened, write what is to be written, and set the timer."""
+        for event in self.core.events():
+            self._handle(event)
+        self._flush(unasked=unasked)
+        self._schedule()
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case MessageReceived(message=message):
+                self._deliver(message)
+            case PeerAccepted():
+                self._accept()
+            case PeerRefused(decision=decision):
+                self._tell_refused(decision)
+            case Pong():
+                _settle(self._pings.popleft())
+            case ConnectionClosed(reason=reason):
+                self._end(reason)
+
+    def _accept(self) -> None:
+        _settle(self.accepted)
+        if self._on_accepted is not None:
+            self._on_accepted(self)
+
+    def _deliver(self, message: Message) -> None:
+        if self.on_message is not None:
+            self.on_message(message)
+            return
+        self._messages.put_nowait(message)
+        self._queued += len(message.data)
+        if self._queued > self._limits.read_buffer and not self._paused and self._transport:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+            self.core.restart_deadline()
+            self._schedule()
+
+    def _tell_refused(self, decision: Decision) -> None:
+        address = shown(self.address)
+        _log.warning("refused %s: %s: %s", address, decision.code, decision.reason)
+        _log.debug("refused %s: %s", address, decision.explain())
+        if self._on_refused is None:
+            return
+        try:
+            self._on_refused(decision, self.address)
+        except Exception:  # noqa: BLE001  whatever it is, it is the application's
+            _log.exception("on_refused failed; the peer is refused all the same")
+
+    def _end(self, reason: SIPTLSError) -> None:
+        """The connection is over: wake whoever waits, and bring the socket to its end."""
+        self.ended = reason
+        self._tell_end(reason)
+        for waiting in (self.accepted, *self._pings):
+            if not waiting.done():
+                waiting.set_exception(reason)
+                waiting.exception()  # whoever awaits it sees it; nobody must
+        self._messages.put_nowait(None)
+        self._writable.set()
+        self._resume_reading()
+        self._flush(unasked=False)
+        if self._half_closed or (isinstance(reason, ConnectionClosedError) and reason.orderly):
+            self._close_socket()
+        else:
+            self._half_close()
+
+    def _tell_end(self, reason: SIPTLSError) -> None:
+        if isinstance(reason, PeerRefusedError):
+            return  # told already
+        level = logging.INFO if isinstance(reason, ConnectionClosedError) else logging.WARNING
+        _log.log(level, "the connection with %s is over: %s", shown(self.address), reason)
+
+    def _half_close(self) -> None:
+        """Send what is left and a FIN; the peer's FIN, or the timer, does the rest."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or self._half_closed:
+            return
+        self._half_closed = True
+        transport.write_eof()
+        self._limit_close(transport)
+
+    def _close_socket(self) -> None:
+        """Close the socket once the write buffer is empty."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        transport.close()
+        self._limit_close(transport)
+
+    def _limit_close(self, transport: asyncio.Transport) -> None:
+        if self._linger is None:
+            self._linger = self._loop.call_later(self._limits.close_timeout, transport.abort)
+
+    def _write(self, message: bytes | bytearray | memoryview | Message) -> None:
+        try:
+            self.core.send(message)
+        finally:
+            if not self._reading:
+                self._process(unasked=False)
+
+    def _flush(self, *, unasked: bool) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        data = self.core.data_to_send()
+        if not data or transport.is_closing() or self._half_closed:
+            return
+        if unasked and not self._writable.is_set():
+            self._unasked += len(data)
+            if self._unasked > self._limits.write_buffer:
+                _log.warning(
+                    "%s asks for answers and does not read them: the connection is cut",
+                    shown(self.address),
+                )
+                transport.abort()
+                return
+        transport.write(data)
+
+    # ------------------------------------------------------------ time
+
+    def _schedule(self) -> None:
+        """Have the timer set no later than the deadline; an early one sets itself anew."""
+        deadline = self.core.deadline
+        if deadline is None or self.lost.done():
+            return
+        if self._timer is not None:
+            if self._timer.when() <= deadline:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline, self._handle_deadline)
+
+    def _handle_deadline(self) -> None:
+        self._timer = None
+        if self._paused:
+            return  # it is the application that takes no more; it is set again on resuming
+        self.core.handle_deadline(self._loop.time())
+        self._process()
+
+
+def _settle(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
+
+
+def _address(name: object) -> Address | None:
+    """The host and the port of a socket's name; a Unix socket has neither."""
+    match name:
+        case (str(host), int(port), *_):
+            return host, port
+        case _:
+            return None

@@ -1,0 +1,352 @@
+"""TLSServerTransport and MTLSServerTransport: connections that others open to us."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+from siptls.errors import ConfigurationError, ConnectionClosedError, SIPTLSError
+from siptls.transports.aio.connection import Connection
+from siptls.transports.aio.driver import Address, Driver, OnRefused, shown
+from siptls.transports.resolution import SIPS_PORT
+from siptls.trust.policy import TrustPolicy
+from siptls.wire.connection import ServerConnection
+from siptls.wire.credential import Credential
+from siptls.wire.limits import Limits
+from siptls.wire.message import Message
+
+__all__ = ["MTLSServerTransport", "TLSServerTransport"]
+
+_log = logging.getLogger("siptls")
+
+Handler: TypeAlias = Callable[[Connection], Coroutine[Any, Any, object]]
+OnMessage: TypeAlias = Callable[[Connection, Message], object]
+
+# Connections that the kernel keeps for us while we are busy; it cuts this down to its somaxconn.
+_BACKLOG = 1024
+# After an accept that failed, most often because there are no more file descriptors.
+_ACCEPT_PAUSE = 0.2
+
+
+class _ServerTransport:
+    """What both have in common: they differ in whether the client is judged."""
+
+    def __init__(  # noqa: PLR0913  a server's whole configuration
+        self,
+        credential: Credential,
+        policy: TrustPolicy | None,
+        handler: Handler | None,
+        *,
+        mutual: bool,
+        on_message: OnMessage | None,
+        on_refused: OnRefused | None,
+        limits: Limits | None,
+    ) -> None:
+        if (handler is None) is (on_message is None):
+            raise ConfigurationError(
+                "a server has either a handler (a coroutine function that gets each connection),"
+                " or on_message= (a plain function that gets each message)"
+            )
+        self._limits = limits or Limits()
+        self._credential = credential
+        self._policy = policy
+        self._mutual = mutual
+        self._handler = handler
+        self._on_message = on_message
+        self._on_refused = on_refused
+        self._new_core(None)  # whatever is wrong with the credential or the policy is told now
+        self._listeners: dict[socket.socket, asyncio.Task[None]] = {}
+        self._drivers: set[Driver] = set()
+        self._handlers: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(self._limits.max_connections)
+        self._closed = asyncio.Event()
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """The ``(address, port)`` of each listening socket."""
+        return tuple(listener.getsockname()[:2] for listener in self._listeners)
+
+    async def listen(
+        self,
+        host: str | None = None,
+        port: int = SIPS_PORT,
+        *,
+        sock: socket.socket | None = None,
+    ) -> None:
+        """Begin to accept connections. It may be called several times.
+
+        Args:
+            host: An address or a name of this machine; None for all of its addresses.
+            port: 0 for any that is free; see `addresses`.
+            sock: A bound stream socket to use instead. It belongs to the server from now on.
+
+        Raises:
+            ConfigurationError: The address cannot be listened on.
+            ConnectionClosedError: The server is closed.
+        """
+        if self._closed.is_set():
+            raise ConnectionClosedError("the server is closed: make a new one")
+        if sock is not None:
+            sockets = [_listening(sock)]
+        else:
+            sockets = await _bind(host, port)
+        for listener in sockets:
+            self._listeners[listener] = asyncio.create_task(self._accept(listener))
+
+    async def serve_forever(self) -> None:
+        """Wait until the server is closed, or the task is cancelled.
+
+        Raises:
+            ConfigurationError: It does not listen.
+        """
+        if not self._listeners and not self._closed.is_set():
+            raise ConfigurationError("the server does not listen: await listen(host, port) first")
+        await self._closed.wait()
+
+    async def aclose(self) -> None:
+        """Stop accepting, close every connection in order, and end every handler.
+
+        A handler learns of it from its connection; one that has not ended
+        ``Limits.close_timeout`` after its connection is cancelled.
+        """
+        self._closed.set()
+        listeners, self._listeners = self._listeners, {}
+        for task in listeners.values():
+            task.cancel()
+        await asyncio.gather(*listeners.values(), return_exceptions=True)
+        for listener in listeners:
+            listener.close()
+        drivers = list(self._drivers)
+        for driver in drivers:
+            driver.close()
+        await asyncio.gather(*(driver.wait_lost() for driver in drivers))
+        current = asyncio.current_task()
+        handlers = {task for task in self._handlers if task is not current}
+        if handlers:
+            _, late = await asyncio.wait(handlers, timeout=self._limits.close_timeout)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    # ------------------------------------------------------------ inside
+
+    def _new_core(
+        self, address: Address | None, timer: Callable[[], float] = time.monotonic
+    ) -> ServerConnection:
+        return ServerConnection(
+            self._credential,
+            self._policy,
+            mutual=self._mutual,
+            limits=self._limits,
+            address=address,
+            timer=timer,
+        )
+
+    async def _accept(self, listener: socket.socket) -> None:
+        """Accept for ever, as many at once as there are slots."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._slots.acquire()
+            try:
+                sock, name = await loop.sock_accept(listener)
+            except OSError as error:
+                self._slots.release()
+                _log.error("cannot accept a connection: %s; trying again", error)
+                await asyncio.sleep(_ACCEPT_PAUSE)
+                continue
+            except asyncio.CancelledError:
+                self._slots.release()
+                raise
+            await self._serve(sock, name)
+
+    async def _serve(self, sock: socket.socket, name: object) -> None:
+        loop = asyncio.get_running_loop()
+        address = (name[0], name[1]) if isinstance(name, tuple) else None
+        driver = None
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            driver = Driver(
+                self._new_core(address, loop.time),
+                self._limits,
+                on_refused=self._on_refused,
+                on_accepted=self._begin,
+                on_lost=self._forget,
+            )
+            self._drivers.add(driver)
+            await loop.connect_accepted_socket(lambda: driver, sock)
+        except (OSError, SIPTLSError) as error:
+            sock.close()
+            if driver is None:
+                self._slots.release()
+            else:
+                self._forget(driver)
+            _log.warning("lost a connection from %s: %s", shown(address), error)
+
+    def _forget(self, driver: Driver) -> None:
+        if driver in self._drivers:
+            self._drivers.remove(driver)
+            self._slots.release()
+
+    def _begin(self, driver: Driver) -> None:
+        """The peer is accepted: this is the first time that the application hears of it."""
+        connection = Connection(driver)
+        if self._on_message is not None:
+            on_message = self._on_message
+            driver.on_message = lambda message: _deliver(on_message, driver, connection, message)
+            return
+        task = asyncio.get_running_loop().create_task(self._handle(driver, connection))
+        self._handlers.add(task)
+        task.add_done_callback(self._handlers.discard)
+
+    async def _handle(self, driver: Driver, connection: Connection) -> None:
+        assert self._handler is not None  # noqa: S101  else on_message is set
+        try:
+            await self._handler(connection)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is the application's
+            if not _is_end(driver, error):
+                _log.exception("the handler of %r failed", connection)
+        finally:
+            await connection.aclose()
+
+
+def _deliver(
+    on_message: OnMessage, driver: Driver, connection: Connection, message: Message
+) -> None:
+    try:
+        on_message(connection, message)
+    except Exception as error:  # noqa: BLE001  whatever it is, it is the application's
+        if not _is_end(driver, error):
+            _log.exception("on_message of %r failed", connection)
+
+
+def _is_end(driver: Driver, error: Exception) -> bool:
+    """Whether an error only tells that the connection is over, which is told already."""
+    return error is driver.ended or (driver.over and isinstance(error, ConnectionClosedError))
+
+
+def _listening(sock: socket.socket) -> socket.socket:
+    try:
+        sock.setblocking(False)
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        raise ConfigurationError(f"sock= cannot be listened on: {error}") from error
+    return sock
+
+
+async def _bind(host: str | None, port: int) -> list[socket.socket]:
+    where = f"{host or 'all addresses'} port {port}"
+    loop = asyncio.get_running_loop()
+    sockets: list[socket.socket] = []
+    try:
+        found = await loop.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for family, _, _, _, name in dict.fromkeys(found):
+            sockets.append(_listening(socket.create_server(name, family=family)))
+    except (OSError, OverflowError, UnicodeError) as error:
+        for sock in sockets:
+            sock.close()
+        raise ConfigurationError(
+            f"cannot listen on {where} ({error}); is another server running there, or the address"
+            " not of this machine?"
+        ) from error
+    return sockets
+
+
+class TLSServerTransport(_ServerTransport):
+    """Accepts clients over TLS. They show no certificate, so that ``connection.peer`` is None.
+
+    Args:
+        credential: Our own certificate and key.
+        handler: ``async def handler(connection)``: called for each connection, which is closed
+            when it returns.
+        on_message: ``def on_message(connection, message)``: called in the read path instead, for
+            speed. What it sends with ``send_nowait`` goes out with one write after each read.
+        limits: Bounds.
+
+    Raises:
+        ConfigurationError: Neither a handler nor on_message, or both.
+        CertificateError: OpenSSL does not take the credential.
+    """
+
+    def __init__(
+        self,
+        credential: Credential,
+        handler: Handler | None = None,
+        *,
+        on_message: OnMessage | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        super().__init__(
+            credential,
+            None,
+            handler,
+            mutual=False,
+            on_message=on_message,
+            on_refused=None,
+            limits=limits,
+        )
+
+
+class MTLSServerTransport(_ServerTransport):
+    """Accepts clients, most often servers of others, whose certificate the policy believes.
+
+    ::
+
+        async with MTLSServerTransport(credential, policy, handler) as server:
+            await server.listen("192.0.2.1", 5061)
+            await server.serve_forever()
+
+    A client that is refused, or that shows no certificate, gets a TLS alert; the application gets
+    ``on_refused``, and a warning is logged. No handler ever sees its connection.
+
+    Args:
+        credential: Our own certificate and key.
+        policy: Judges each client.
+        handler: ``async def handler(connection)``: called for each accepted connection, which is
+            closed when it returns.
+        on_message: ``def on_message(connection, message)``: called in the read path instead, for
+            speed. What it sends with ``send_nowait`` goes out with one write after each read.
+        on_refused: ``def on_refused(decision, address)``: a plain function.
+        limits: Bounds.
+
+    Raises:
+        ConfigurationError: No policy; or neither a handler nor on_message, or both.
+        CertificateError: OpenSSL does not take the credential.
+    """
+
+    def __init__(  # noqa: PLR0913  a server's whole configuration
+        self,
+        credential: Credential,
+        policy: TrustPolicy,
+        handler: Handler | None = None,
+        *,
+        on_message: OnMessage | None = None,
+        on_refused: OnRefused | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        super().__init__(
+            credential,
+            policy,
+            handler,
+            mutual=True,
+            on_message=on_message,
+            on_refused=on_refused,
+            limits=limits,
+        )

@@ -1,0 +1,107 @@
+"""From a name to addresses: where a peer is, never who it is."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Protocol, runtime_checkable
+
+from attrs import field, frozen
+
+from siptls.errors import ConfigurationError, ResolutionError
+from siptls.trust.names import ReferenceIdentity, printable
+
+__all__ = ["SIPS_PORT", "Resolver", "SystemResolver", "Target", "lookup"]
+
+SIPS_PORT = 5061  # RFC 3261 §19.1.2
+
+
+@frozen
+class Target:
+    """An address at which a name may be reached.
+
+    Attributes:
+        address: IPv4 or IPv6, as text.
+        port: 1 to 65535.
+        host: The host name that led to the address; None if it was given as an address.
+        reference: The name that was asked for, and that the peer must prove.
+        priority: Lower is tried first (RFC 2782).
+        weight: For a choice among targets of one priority (RFC 2782).
+    """
+
+    address: str
+    port: int
+    host: str | None = field(kw_only=True)
+    reference: ReferenceIdentity = field(kw_only=True)
+    priority: int = field(default=0, kw_only=True)
+    weight: int = field(default=0, kw_only=True)
+
+
+@runtime_checkable
+class Resolver(Protocol):
+    """Finds addresses: any object with this method is a resolver."""
+
+    async def resolve(
+        self,
+        reference: ReferenceIdentity,
+        *,
+        service: str | None = None,
+        port: int | None = None,
+    ) -> list[Target]:
+        """Give the targets for a name, in the order in which they are to be tried.
+
+        Args:
+            reference: The name that was asked for.
+            service: Which kind of service is looked for; None for SIP over TLS.
+            port: Only this port, if the application or the URI names one.
+
+        Raises:
+            ResolutionError: There is none, or the answer could not be had.
+        """
+        ...
+
+
+@frozen
+class SystemResolver:
+    """Asks the operating system for the addresses (A, AAAA, hosts file) of the domain itself."""
+
+    async def resolve(
+        self,
+        reference: ReferenceIdentity,
+        *,
+        service: str | None = None,
+        port: int | None = None,
+    ) -> list[Target]:
+        """Give the addresses of ``reference.domain``; see `Resolver`. It knows no services."""
+        del service
+        return await lookup(reference.domain, port or SIPS_PORT, reference)
+
+
+async def lookup(host: str, port: int, reference: ReferenceIdentity) -> list[Target]:
+    """Give the addresses of a host, or of an address given as text, by the operating system.
+
+    Raises:
+        ResolutionError: There is none, or the answer could not be had.
+        ConfigurationError: It can be no host name at all.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise ResolutionError(
+            f"no address for {printable(host)!r} ({error.strerror}); check the name and this"
+            " machine's DNS, or say where the peer is with host="
+        ) from error
+    except (UnicodeError, ValueError) as error:
+        raise ConfigurationError(f"{printable(host)!r} is no host name: {error}") from error
+    named = None if _is_address(host) else host
+    addresses = dict.fromkeys(str(address[0]) for *_, address in found)
+    return [Target(a, port, host=named, reference=reference) for a in addresses]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
+    except OSError:
+        return False
+    return True
