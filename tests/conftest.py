@@ -6,7 +6,7 @@ import asyncio
 import gc
 import inspect
 import os
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -42,9 +42,6 @@ def run_clean(test: Coroutine[Any, Any, None]) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: complaints.append(context))
         await test
-        # What a closed connection has scheduled for the next round is no leak.
-        for _ in range(3):
-            await asyncio.sleep(0)
         return asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]
 
     with asyncio.Runner(debug=True) as runner:
@@ -55,13 +52,13 @@ def run_clean(test: Coroutine[Any, Any, None]) -> None:
 
 
 @pytest.fixture(params=["TLSv1.2", "TLSv1.3"])
-def tls_version(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def tls_version(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Let our own connections speak one version only: each test runs once with each."""
     versions = {"TLSv1.2": SSL.TLS1_2_VERSION, "TLSv1.3": SSL.TLS1_3_VERSION}
     monkeypatch.setattr(tls, "_OLDEST", versions[request.param])
     monkeypatch.setattr(tls, "_NEWEST", versions[request.param])
     monkeypatch.setattr(tls, "_contexts", WeakKeyDictionary())
-    yield request.param
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,3 @@
-# ruff: noqa: E501  the RFC's lines are kept as they are
 """SIP torture test messages of RFC 4475, section 3.1 (parser tests).
 
 ``VALID`` holds the messages of section 3.1.1, ``INVALID`` those of section 3.1.2 that are about
