@@ -138,6 +138,14 @@ def _peer_order(peer: Peer) -> tuple[int, tuple[BelievedName, ...], list[bytes]]
     return _FIRMNESS[peer.trust], peer.names, der
 
 
+def _as_parts(value: Iterable[Decision]) -> tuple[Decision, ...]:
+    return tuple(value)
+
+
+def _as_notes(value: Iterable[str]) -> tuple[str, ...]:
+    return tuple(value)
+
+
 @frozen
 class Decision:
     """Accepted, with the proven `Peer`; or refused, with a code and a reason. True if accepted.
@@ -162,8 +170,8 @@ class Decision:
     reason: str
     by: str = ""
     peer: Peer | None = None
-    parts: tuple[Decision, ...] = field(default=(), converter=tuple)
-    notes: tuple[str, ...] = field(default=(), converter=tuple)
+    parts: tuple[Decision, ...] = field(default=(), converter=_as_parts)
+    notes: tuple[str, ...] = field(default=(), converter=_as_notes)
     concerned: bool = field(default=True, eq=False, repr=False)
     evidence: Evidence | None = field(default=None, eq=False, repr=False)
 

@@ -79,7 +79,7 @@ class TrustedServers(CombinableCondition):
             return Decision.accept(peer, reason, by="TrustedServers", evidence=evidence)
         return Decision.refuse(
             Code.SERVER_NOT_LISTED,
-            f"{listed(sorted(proven))} is not on the list of trusted servers:"
+            f"none of {listed(sorted(proven))} is on the list of trusted servers:"
             f" {listed(sorted(self.names))}",
             by="TrustedServers",
             evidence=evidence,

@@ -58,6 +58,10 @@ class Partner(Combinable):
         return voucher.judge(evidence)
 
 
+def _as_partners(value: Iterable[Partner]) -> tuple[Partner, ...]:
+    return tuple(value)
+
+
 def _as_blocked(value: Iterable[str]) -> Scope | None:
     domains = [value] if isinstance(value, str) else list(value)
     return Scope(domains) if domains else None
@@ -76,7 +80,7 @@ class Federation(Combinable):
         ConfigurationError: No partner, or a domain that two partners claim.
     """
 
-    partners: tuple[Partner, ...] = field(converter=tuple)
+    partners: tuple[Partner, ...] = field(converter=_as_partners)
     blocked: Scope | None = field(default=(), kw_only=True, converter=_as_blocked)  # type: ignore[assignment]  # the converter's argument
     _by_domain: dict[str, Partner] = field(init=False, repr=False, eq=False)
     _by_issuer: dict[x509.Name, tuple[Partner, ...]] = field(init=False, repr=False, eq=False)

@@ -110,7 +110,7 @@ class Voucher:
                 notes.append(f"{counted.presented}: does not count, {counted.why}")
             elif self.scope is None or self.scope.covers(counted.name):
                 inside.append(counted)
-                notes.append(f"{counted.presented}: believed, {counted.why}")
+                notes.append(f"{counted.presented}: counts, {counted.why}")
             else:
                 outside.append(counted)
                 vouches = f"{self.authority.name} may vouch for {self.scope} only"
