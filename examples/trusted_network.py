@@ -515,7 +515,7 @@ async def try_impostors(network: Network, verdicts: Verdicts) -> None:
         "path.unknown-ca",
         of_contoso,
         "contoso.com",
-        Credential([nobody.certificate], nobody.key),
+        nobody.issue("sip:contoso.com", common_name="contoso.com", key=nobody.key),
     )
     await outbound(
         "a certificate of our own CA, for another host",

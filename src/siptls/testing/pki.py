@@ -160,8 +160,9 @@ class CertificateAuthority:
         return builder.sign(self.key, hashes.SHA256())
 
 
+# As Microsoft's CA sets it.
 _CA_USAGE = x509.KeyUsage(
-    digital_signature=False,
+    digital_signature=True,
     content_commitment=False,
     key_encipherment=False,
     data_encipherment=False,

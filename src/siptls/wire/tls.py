@@ -141,27 +141,33 @@ def _verify(
     """Answer OpenSSL about one certificate; False ends the handshake with the error's alert."""
     judgement: _Judgement = connection.get_app_data()
     try:
-        return _answer(judgement, connection, certificate, error, depth, bool(ok))
+        _look(judgement, connection, certificate, error, depth)
+    except ValueError as fault:
+        why = printable(str(fault))
+        judgement.refuse(Code.CERTIFICATE_MALFORMED, f"a certificate cannot be decoded: {why}")
     except Exception as fault:  # noqa: BLE001  whatever it is, it is a refusal
         _log.exception("judging a certificate failed, so the peer is refused")
-        judgement.refuse(Code.CERTIFICATE_MALFORMED, f"a certificate cannot be judged: {fault}")
-        return False
+        judgement.refuse(Code.POLICY_ERROR, f"judging failed: {fault}")
+    return _goes_on(judgement.decision, error, depth, ok=bool(ok))
 
 
-def _answer(  # noqa: PLR0913, PLR0917  the five that OpenSSL gives, and ours
+def _look(
     judgement: _Judgement,
     connection: SSL.Connection,
     certificate: crypto.X509,
     error: int,
     depth: int,
-    ok: bool,
-) -> bool:
+) -> None:
+    """Remember the certificate, and ask the policy once the path is complete."""
     judgement.certificates.setdefault(depth, certificate)
     if not judgement.length and error in _TOP_OF_PATH | {_CHAIN_TOO_LONG}:
         judgement.length = depth + 1
     if judgement.decision is None and len(judgement.certificates) == judgement.length:
         judgement.decide(_presented(judgement, connection))
-    decision = judgement.decision
+
+
+def _goes_on(decision: Decision | None, error: int, depth: int, *, ok: bool) -> bool:
+    """Whether OpenSSL shall go on, given the decision so far."""
     if ok:
         # The certificate at this depth is done; the leaf is the last.
         return depth > 0 or (decision is not None and decision.accepted)

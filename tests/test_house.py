@@ -1,0 +1,211 @@
+"""The house: who may import whom, what is public, and that the pure core is pure."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import siptls
+
+SOURCE = Path(siptls.__file__).parent
+
+# Each module may import those above it, and no other. So there are no circles, and whoever reads
+# the files in this order never meets a name that he does not know.
+ORDER = [
+    "siptls.errors",
+    "siptls.pem",
+    "siptls.trust",
+    "siptls.trust.names",
+    "siptls.trust.codes",
+    "siptls.trust.evidence",
+    "siptls.trust.decision",
+    "siptls.trust.authority",
+    "siptls.trust.policy",
+    "siptls.trust.scope",
+    "siptls.trust.enterprise",
+    "siptls.trust.federation",
+    "siptls.trust.public",
+    "siptls.wire",
+    "siptls.wire.limits",
+    "siptls.wire.message",
+    "siptls.wire.framing",
+    "siptls.wire.credential",
+    "siptls.wire.tls",
+    "siptls.wire.connection",
+    "siptls.transports",
+    "siptls.transports.resolution",
+    "siptls.transports.aio",
+    "siptls.transports.aio.driver",
+    "siptls.transports.aio.connection",
+    "siptls.transports.aio.client",
+    "siptls.transports.aio.server",
+    "siptls",
+    "siptls.testing.pki",
+    "siptls.testing.pairs",
+    "siptls.testing",
+]
+# The wings, left to right. `siptls` itself and `siptls.testing` stand outside.
+WINGS = ["siptls.trust", "siptls.wire", "siptls.transports"]
+
+
+def module_of(path: Path) -> str:
+    parts = ["siptls", *path.relative_to(SOURCE).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in SOURCE.rglob("*.py")}
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports: at its head, in a function, or for type checkers."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute, so that they can be read"
+            assert node.module is not None
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in MODULES else node.module)
+    return found
+
+
+def wing_of(module: str) -> int | None:
+    for place, wing in enumerate(WINGS):
+        if module == wing or module.startswith(wing + "."):
+            return place
+    return None
+
+
+def test_every_module_has_its_place_in_the_order() -> None:
+    assert sorted(MODULES) == sorted(ORDER)
+
+
+@pytest.mark.parametrize("module", ORDER)
+def test_a_module_imports_only_what_stands_before_it(module: str) -> None:
+    before = ORDER[: ORDER.index(module)]
+    ours = {name for name in imports(MODULES[module]) if name.split(".")[0] == "siptls"}
+    assert ours <= set(before)
+
+
+@pytest.mark.parametrize("module", ORDER)
+def test_a_wing_imports_nothing_from_its_right(module: str) -> None:
+    wing = wing_of(module)
+    if wing is None:
+        assert not module.startswith(tuple(f"{w}." for w in WINGS))
+        return
+    ours = [name for name in imports(MODULES[module]) if name.split(".")[0] == "siptls"]
+    assert all((wing_of(name) or 0) <= wing for name in ours)
+    assert "siptls" not in ours
+
+
+IMPURE = {"asyncio", "io", "os", "pathlib", "random", "secrets", "select", "selectors", "socket"}
+IMPURE |= {"subprocess", "threading", "time", "urllib", "OpenSSL"}
+
+
+@pytest.mark.parametrize("module", [m for m in ORDER if wing_of(m) == 0])
+def test_trust_has_no_input_or_output_and_reads_no_clock(module: str) -> None:
+    """`Authority.from_pem` reads files through ``siptls.pem``, when it is built; nothing else."""
+    found = {name.split(".")[0] for name in imports(MODULES[module])}
+    assert found.isdisjoint(IMPURE)
+    if module != "siptls.trust.authority":
+        assert "siptls.pem" not in imports(MODULES[module])
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in {"utcnow", "today", "monotonic"}
+            assert not (
+                node.attr == "now"
+                and isinstance(node.value, ast.Name | ast.Attribute)
+                and ast.unparse(node.value).endswith("datetime")
+            )
+
+
+@pytest.mark.parametrize("module", [m for m in ORDER if wing_of(m) == 1])
+def test_wire_touches_no_socket_and_no_event_loop(module: str) -> None:
+    found = {name.split(".")[0] for name in imports(MODULES[module])}
+    assert found.isdisjoint({"asyncio", "select", "selectors", "socket", "threading"})
+
+
+# The public names. One may be added here; none may be renamed or taken away.
+PUBLIC = """
+    KEEPALIVE_PING KEEPALIVE_PONG Alert AnyDomain Attempt Authority BelievedName CertificateError
+    ClientConnection Code Combinable CombinableCondition Condition ConfigurationError Connection
+    ConnectionClosed ConnectionClosedError Credential Decision Enterprise Event Evidence Federation
+    FramingError HandshakeError HandshakeTimeout KeyPurposes LimitError Limits MTLSServerTransport
+    Message MessageFramer MessageReceived NameKind NameRules Partner Peer PeerAccepted PeerRefused
+    PeerRefusedError Ping Pong ReferenceIdentity RefusedByPeer RefusedByPeerError ResolutionError
+    Resolver Role SIPTLSError ServerConnection SystemResolver TLSClientTransport TLSInfo
+    TLSServerTransport Target Trust TrustPolicy TrustedServers __version__
+""".split()  # noqa: SIM905  a list of words, to be read
+
+# Of the classes that applications hold in their hands: what they may call.
+MEMBERS = {
+    "Authority": "name anchors purposes from_pem public verify",
+    "BelievedName": "name kind domain host authority trust",
+    "ClientConnection": "receive_data receive_eof events data_to_send send ping close deadline"
+    " handle_deadline peer decision reference tls closed established",
+    "Connection": "peer decision reference local_address remote_address tls attempts closed send"
+    " send_nowait receive ping aclose __aiter__ __anext__ __aenter__ __aexit__",
+    "Credential": "chain key from_pem names expires",
+    "Decision": "accepted code reason by peer parts notes evidence explain to_dict accept refuse",
+    "Evidence": "chain role now reference address leaf presented",
+    "MTLSServerTransport": "listen addresses serve_forever aclose __aenter__ __aexit__",
+    "Message": "data head body start_line is_request method status header headers reply",
+    "MessageFramer": "feed",
+    "NameRules": "RFC5922 OCS",
+    "KeyPurposes": "SIP",
+    "Peer": "names domains hosts trust chain expires speaks_for",
+    "ReferenceIdentity": "parse domain host",
+    "ServerConnection": "receive_data receive_eof events data_to_send send ping close deadline"
+    " handle_deadline peer decision reference tls closed established",
+    "TLSClientTransport": "connect aclose __aenter__ __aexit__",
+    "TLSInfo": "version cipher group alpn",
+    "TLSServerTransport": "listen addresses serve_forever aclose __aenter__ __aexit__",
+    "Target": "address port host reference priority weight",
+}
+
+
+def test_the_public_names_are_these() -> None:
+    assert sorted(siptls.__all__) == sorted(PUBLIC)
+    assert all(hasattr(siptls, name) for name in PUBLIC)
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_a_public_class_has_its_members(name: str) -> None:
+    kind = getattr(siptls, name)
+    fields = {field.name for field in getattr(kind, "__attrs_attrs__", ())}
+    instance_only = {"Connection": {"attempts"}, "ClientConnection": {"reference"}}
+    known = set(dir(kind)) | fields | instance_only.get(name, set())
+    assert set(MEMBERS[name].split()) <= known
+
+
+def test_the_reason_codes_are_these() -> None:
+    """Alarms are built on them: one may be added, none renamed."""
+    assert {str(code) for code in siptls.Code} == {
+        "accepted",
+        "certificate.malformed",
+        "certificate.missing",
+        "name.mismatch",
+        "name.none",
+        "name.out-of-scope",
+        "partner.blocked",
+        "partner.unknown",
+        "path.constraint",
+        "path.expired",
+        "path.limit",
+        "path.not-yet-valid",
+        "path.signature",
+        "path.unknown-ca",
+        "path.weak-key",
+        "policy.error",
+        "purpose.unacceptable",
+        "server.not-listed",
+    }
+
+
+def test_every_public_thing_has_a_docstring() -> None:
+    bare = [name for name in PUBLIC if not getattr(siptls, name).__doc__]
+    assert bare == []

@@ -1,0 +1,401 @@
+"""siptls.wire.tls: what OpenSSL is told, and that no way around the policy is left."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import weakref
+from contextlib import suppress
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from impostors import CONTOSO, STRANGER, policy
+from OpenSSL import SSL
+
+from siptls import (
+    CertificateError,
+    ClientConnection,
+    ConnectionClosed,
+    Credential,
+    Decision,
+    Enterprise,
+    Evidence,
+    HandshakeError,
+    Limits,
+    PeerRefused,
+    PeerRefusedError,
+    RefusedByPeerError,
+    Role,
+    ServerConnection,
+)
+from siptls.testing import connected
+from siptls.wire import tls
+
+OURS = CONTOSO.issue("sip:contoso.com")
+ENTERPRISE = Enterprise(["contoso.com"], CONTOSO.authority())
+
+
+class Raw:
+    """A peer that is OpenSSL itself, with anything we want to ask of it."""
+
+    def __init__(self, context: SSL.Context, *, server: bool = False) -> None:
+        self.connection = SSL.Connection(context, None)
+        if server:
+            self.connection.set_accept_state()
+        else:
+            self.connection.set_connect_state()
+
+    def step(self, data: bytes) -> bytes:
+        """Take a flight, and give the answer."""
+        if data:
+            self.connection.bio_write(data)
+        with suppress(SSL.Error):
+            self.connection.do_handshake()
+        return self.outgoing()
+
+    def outgoing(self) -> bytes:
+        try:
+            return self.connection.bio_read(1 << 20)
+        except SSL.Error:
+            return b""
+
+
+def raw_context(credential: Credential | None = None) -> SSL.Context:
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_verify(SSL.VERIFY_NONE, lambda *_: True)
+    if credential is not None:
+        context.use_certificate(credential.chain[0])
+        for certificate in credential.chain[1:]:
+            context.add_extra_chain_cert(certificate)
+        context.use_privatekey(credential.key)
+    return context
+
+
+def shake(ours: ClientConnection | ServerConnection, raw: Raw) -> None:
+    """Carry bytes until both are silent."""
+    data = b""
+    for _ in range(20):
+        answer = raw.step(data)
+        if answer:
+            ours.receive_data(answer)
+        data = ours.data_to_send()
+        if not data and not answer:
+            return
+
+
+def refusal(connection: ClientConnection | ServerConnection) -> Decision:
+    assert isinstance(connection.closed, PeerRefusedError)
+    return connection.closed.decision
+
+
+# ---------------------------------------------------------------- versions, ciphers, renegotiation
+
+
+@pytest.mark.parametrize("version", [SSL.TLS1_VERSION, SSL.TLS1_1_VERSION])
+def test_versions_below_1_2_are_refused(version: int) -> None:
+    context = raw_context(OURS)
+    context.set_min_proto_version(version)
+    context.set_max_proto_version(version)
+    context.set_cipher_list(b"ALL:@SECLEVEL=0")
+    server = ServerConnection(OURS, ENTERPRISE)
+    shake(server, Raw(context))
+    assert isinstance(server.closed, HandshakeError)
+
+
+@pytest.mark.parametrize(
+    "cipher", ["AES256-GCM-SHA384", "ECDHE-ECDSA-AES256-SHA384", "DHE-RSA-AES256-GCM-SHA384"]
+)
+def test_tls_1_2_without_forward_secrecy_or_aead_is_refused(cipher: str) -> None:
+    """RFC 9325 §4.2: no RSA key exchange, no CBC; and no finite-field Diffie-Hellman."""
+    context = raw_context(OURS)
+    context.set_max_proto_version(SSL.TLS1_2_VERSION)
+    context.set_cipher_list(cipher.encode())
+    server = ServerConnection(CONTOSO.issue("sip:contoso.com", key="RSA-2048"), ENTERPRISE)
+    shake(server, Raw(context))
+    assert isinstance(server.closed, HandshakeError)
+
+
+def test_a_client_cannot_renegotiate() -> None:
+    context = raw_context(OURS)
+    context.set_max_proto_version(SSL.TLS1_2_VERSION)
+    server = ServerConnection(OURS, ENTERPRISE)
+    raw = Raw(context)
+    shake(server, raw)
+    assert server.established
+    raw.connection.renegotiate()
+    server.receive_data(raw.step(b""))
+    raw.connection.bio_write(server.data_to_send())
+    with pytest.raises(SSL.Error, match="renegotiation"):
+        raw.connection.do_handshake()
+
+
+@pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+def test_a_session_is_never_resumed(version: int) -> None:
+    """A resumed handshake would show no certificate, and skip the callback."""
+    context = raw_context(OURS)
+    context.set_max_proto_version(version)
+    context.set_session_cache_mode(SSL.SESS_CACHE_CLIENT)
+    judged = []
+
+    class Watching:
+        def evaluate(self, evidence: Evidence, /) -> Decision:
+            judged.append(evidence)
+            return ENTERPRISE.evaluate(evidence)
+
+    watching = Watching()
+    first = Raw(context)
+    shake(ServerConnection(OURS, watching), first)
+    session = first.connection.get_session()
+    assert session is not None
+    second = Raw(context)
+    second.connection.set_session(session)
+    server = ServerConnection(OURS, watching)
+    shake(server, second)
+    assert server.established
+    assert len(judged) == 2
+
+
+# ---------------------------------------------------------------- no way around the policy
+
+
+def test_a_handshake_in_which_openssl_never_asked_is_a_refusal(
+    monkeypatch: pytest.MonkeyPatch, tls_version: str
+) -> None:
+    """Whatever the path on which the callback is skipped: no accepted decision, no connection."""
+    monkeypatch.setattr(tls, "_verify", lambda *_: True)
+    client = ClientConnection(ENTERPRISE, "contoso.com")
+    server = ServerConnection(OURS, None, mutual=False)
+    connected(client, server)
+    assert refusal(client).code == "policy.error"
+    assert not client.established
+
+
+def test_a_callback_that_fails_is_a_refusal(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tls_version: str
+) -> None:
+    def broken(*_: object) -> bool:
+        raise MemoryError("no more")
+
+    monkeypatch.setattr(tls, "_look", broken)
+    client = ClientConnection(ENTERPRISE, "contoso.com", credential=OURS)
+    server = ServerConnection(OURS, ENTERPRISE)
+    connected(client, server)
+    assert refusal(client).code == "policy.error"
+    assert "no more" in refusal(client).reason
+    assert caplog.records[0].levelno == logging.ERROR
+    assert isinstance(server.closed, RefusedByPeerError)
+
+
+def test_an_engine_without_a_policy_refuses() -> None:
+    engine = tls.TLSEngine(Role.CLIENT, OURS, None, mutual=True)
+    raw = Raw(raw_context(OURS))
+    list(engine.decrypt(raw.step(b"")))
+    finished = raw.step(engine.outgoing())
+    with pytest.raises(PeerRefusedError, match="no policy"):
+        list(engine.decrypt(finished))
+
+
+def test_where_openssl_knows_no_ocsp_flag_the_refusal_stands(
+    monkeypatch: pytest.MonkeyPatch, tls_version: str
+) -> None:
+    """Only the number of the alert changes: 42 instead of 46."""
+    monkeypatch.setattr(tls, "_OCSP_CHECKS", 0)
+    client = ClientConnection(policy(), "fabrikam.com", credential=OURS)
+    server = ServerConnection(OURS, ENTERPRISE)
+    connected(client, server)
+    assert refusal(client).code == "name.mismatch"
+    assert isinstance(server.closed, RefusedByPeerError)
+    assert server.closed.alert.code == 42
+
+
+def test_where_there_is_no_place_to_stop_the_refusal_stands(
+    monkeypatch: pytest.MonkeyPatch, tls_version: str
+) -> None:
+    monkeypatch.setattr(tls, "_PLACES", dict.fromkeys((42, 46, 48), frozenset()))
+    monkeypatch.setattr(tls, "_NOT_YET_VALID", -1)
+    client = ClientConnection(ENTERPRISE, "contoso.com", credential=OURS)
+    server = ServerConnection(STRANGER.issue("sip:contoso.com"), ENTERPRISE)
+    connected(client, server)
+    assert refusal(client).code == "path.unknown-ca"
+    assert isinstance(server.closed, RefusedByPeerError)
+    assert server.closed.alert.code == 80
+
+
+# ---------------------------------------------------------------- odd chains
+
+
+def test_a_client_sees_every_presented_certificate_in_any_order() -> None:
+    """Two intermediates, sent the wrong way round and with a stranger between."""
+    issuing = CONTOSO.intermediate("Upper CA").intermediate("Lower CA")
+    good = issuing.issue("sip:contoso.com")
+    leaf, lower, upper = good.chain
+    mixed = Credential([leaf, upper, STRANGER.certificate, lower], good.key)
+    client = ClientConnection(ENTERPRISE, "contoso.com")
+    connected(client, ServerConnection(mixed, None, mutual=False))
+    assert client.peer is not None
+    assert client.peer.chain == (leaf, lower, upper, CONTOSO.certificate)
+
+
+def test_a_server_finds_the_path_whatever_the_order(tls_version: str) -> None:
+    issuing = CONTOSO.intermediate("Upper CA").intermediate("Lower CA")
+    good = issuing.issue("sip:contoso.com")
+    leaf, lower, upper = good.chain
+    mixed = Credential([leaf, upper, STRANGER.certificate, lower, CONTOSO.certificate], good.key)
+    server = ServerConnection(OURS, ENTERPRISE)
+    connected(ClientConnection(ENTERPRISE, "contoso.com", credential=mixed), server)
+    assert server.established, server.closed
+    assert server.peer is not None
+    assert server.peer.chain[0] == leaf
+
+
+@pytest.mark.parametrize("number", [9, 31, 60])
+def test_a_chain_that_is_too_long_is_refused_by_both_sides(number: int, tls_version: str) -> None:
+    issuer = CONTOSO
+    for depth in range(number - 1):
+        issuer = issuer.intermediate(f"CA {depth}")
+    long = issuer.issue("sip:contoso.com")
+    client = ClientConnection(ENTERPRISE, "contoso.com")
+    connected(client, ServerConnection(long, None, mutual=False))
+    assert refusal(client).code == "path.limit"
+    assert str(number) in refusal(client).reason
+    server = ServerConnection(OURS, ENTERPRISE)
+    connected(ClientConnection(ENTERPRISE, "contoso.com", credential=long), server)
+    assert refusal(server).code == "path.limit"
+
+
+def test_a_chain_that_is_too_large_is_refused() -> None:
+    client = ClientConnection(ENTERPRISE, "contoso.com", limits=Limits(max_chain=100))
+    connected(client, ServerConnection(OURS, None, mutual=False))
+    assert refusal(client).code == "path.limit"
+    assert "at most 100" in refusal(client).reason
+
+
+def with_broken_names() -> Credential:
+    """A certificate that OpenSSL takes, and whose subjectAltName cannot be decoded."""
+    good = CONTOSO.issue("sip:contoso.com")
+    broken = x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, b"\x30\x03\x86\x05a")
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(good.chain[0].subject)
+        .issuer_name(CONTOSO.certificate.subject)
+        .public_key(good.key.public_key())
+        .serial_number(7)
+        .not_valid_before(good.chain[0].not_valid_before_utc)
+        .not_valid_after(good.chain[0].not_valid_after_utc)
+        .add_extension(broken, critical=False)
+    )
+    return Credential([builder.sign(CONTOSO.key, hashes.SHA256())], good.key)
+
+
+def test_a_server_refuses_names_that_cannot_be_decoded(tls_version: str) -> None:
+    server = ServerConnection(OURS, ENTERPRISE)
+    peer = ClientConnection(ENTERPRISE, "contoso.com", credential=with_broken_names())
+    connected(peer, server)
+    assert refusal(server).code == "certificate.malformed"
+    assert isinstance(peer.closed, RefusedByPeerError)
+    assert peer.closed.alert.code == 42
+
+
+def test_a_client_refuses_names_that_cannot_be_decoded() -> None:
+    """Only in TLS 1.3: OpenSSL itself would not show such a certificate in 1.2."""
+    client = ClientConnection(ENTERPRISE, "contoso.com")
+    connected(client, ServerConnection(with_broken_names(), None, mutual=False))
+    assert refusal(client).code == "certificate.malformed"
+
+
+def test_a_certificate_that_only_openssl_can_read_is_refused(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tls_version: str
+) -> None:
+    """``cryptography`` is the stricter of the two; a stranger's mistake is no traceback of ours."""
+
+    def strict(_: object, __: object) -> list[x509.Certificate]:
+        raise ValueError("invalid DER at byte 7")
+
+    monkeypatch.setattr(tls, "_presented", strict)
+    client = ClientConnection(ENTERPRISE, "contoso.com")
+    server = ServerConnection(OURS, None, mutual=False)
+    connected(client, server)
+    assert refusal(client).code == "certificate.malformed"
+    assert "byte 7" in refusal(client).reason
+    assert caplog.records == []
+    assert isinstance(server.closed, RefusedByPeerError)
+    assert server.closed.alert.code == 42
+
+
+# ---------------------------------------------------------------- contexts and memory
+
+
+def test_a_context_is_shared_by_the_connections_of_a_credential() -> None:
+    credential = CONTOSO.issue("sip:contoso.com")
+    one = tls._context(Role.SERVER, credential, judged=True)
+    assert tls._context(Role.SERVER, credential, judged=True) is one
+    assert tls._context(Role.CLIENT, credential, judged=True) is not one
+    assert tls._context(Role.CLIENT, credential, judged=False) is not tls._context(
+        Role.CLIENT, credential, judged=True
+    )
+
+
+def test_a_context_goes_with_its_credential() -> None:
+    credential = CONTOSO.issue("sip:contoso.com")
+    context = weakref.ref(tls._context(Role.SERVER, credential, judged=True))
+    del credential
+    gc.collect()
+    assert context() is None
+
+
+def test_a_connection_is_freed_without_the_garbage_collector(tls_version: str) -> None:
+    """No reference goes in a circle, so ten thousand closed connections do not pile up."""
+    gc.collect()
+    gc.disable()
+    try:
+        client = ClientConnection(ENTERPRISE, "contoso.com", credential=OURS)
+        server = ServerConnection(OURS, ENTERPRISE)
+        connected(client, server)
+        engines = [weakref.ref(c._engine._connection) for c in (client, server)]
+        del client, server
+        assert [engine() for engine in engines] == [None, None]
+    finally:
+        gc.enable()
+
+
+def test_a_key_that_openssl_finds_too_small_is_told() -> None:
+    small = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+    credential = CONTOSO.issue("sip:contoso.com", key=small)
+    with pytest.raises(CertificateError, match="too small"):
+        ServerConnection(credential, ENTERPRISE)
+
+
+def test_a_large_message_leaves_no_large_buffers_behind() -> None:
+    """OpenSSL's memory buffers never shrink: a megabyte goes through them in slices."""
+    client = ClientConnection(ENTERPRISE, "contoso.com", credential=OURS)
+    server = ServerConnection(OURS, ENTERPRISE)
+    connected(client, server)
+    engine = client._engine
+    engine.encrypt(bytes(1 << 20))
+    left = 0
+    try:
+        while True:
+            left += len(engine._connection.bio_read(1 << 20))
+    except SSL.WantReadError:
+        pass
+    assert left < 20_000
+
+
+def test_the_events_of_a_refusal_tell_what_was_judged(tls_version: str) -> None:
+    server = ServerConnection(OURS, ENTERPRISE, address=("192.0.2.1", 40000))
+    client = ClientConnection(
+        ENTERPRISE, "contoso.com", credential=STRANGER.issue("sip:contoso.com")
+    )
+    connected(client, server)
+    refused, closed = server.events()
+    assert isinstance(refused, PeerRefused)
+    assert isinstance(closed, ConnectionClosed)
+    evidence = refused.decision.evidence
+    assert evidence is not None
+    assert evidence.address == ("192.0.2.1", 40000)
+    assert evidence.role is Role.CLIENT
+    text = refused.decision.explain()
+    assert "192.0.2.1 port 40000" in text
+    assert "Stranger CA" in text
