@@ -11,9 +11,10 @@ from attrs import field, frozen
 from siptls.errors import ConfigurationError, ResolutionError
 from siptls.trust.names import ReferenceIdentity, printable
 
-__all__ = ["SIPS_PORT", "Resolver", "SystemResolver", "Target", "lookup"]
+__all__ = ["SIPS_PORT", "Resolver", "SystemResolver", "Target", "check_port", "lookup"]
 
 SIPS_PORT = 5061  # RFC 3261 §19.1.2
+_MAX_PORT = 65535
 
 
 @frozen
@@ -74,7 +75,18 @@ class SystemResolver:
     ) -> list[Target]:
         """Give the addresses of ``reference.domain``; see `Resolver`. It knows no services."""
         del service
-        return await lookup(reference.domain, port or SIPS_PORT, reference)
+        return await lookup(reference.domain, SIPS_PORT if port is None else port, reference)
+
+
+def check_port(port: object) -> int:
+    """Give a port number back; the system would take 99999 for 34463.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if not isinstance(port, int) or not 0 <= port <= _MAX_PORT:
+        raise ConfigurationError(f"a port is a number from 0 to {_MAX_PORT}, not {port!r}")
+    return port
 
 
 async def lookup(host: str, port: int, reference: ReferenceIdentity) -> list[Target]:

@@ -19,7 +19,14 @@ from siptls.errors import (
 )
 from siptls.transports.aio.connection import Connection
 from siptls.transports.aio.driver import Driver, OnRefused
-from siptls.transports.resolution import SIPS_PORT, Resolver, SystemResolver, Target, lookup
+from siptls.transports.resolution import (
+    SIPS_PORT,
+    Resolver,
+    SystemResolver,
+    Target,
+    check_port,
+    lookup,
+)
 from siptls.trust.decision import PeerRefusedError
 from siptls.trust.names import SIPURI, ReferenceIdentity
 from siptls.trust.policy import TrustPolicy
@@ -108,9 +115,9 @@ class TLSClientTransport:
                 raise ConfigurationError("pass sock=, or host= and port=, but not both")
             return await self._connect_socket(ReferenceIdentity.parse(target), sock)
         reference = ReferenceIdentity.parse(target)
-        port = port or _port_of(target)
+        port = _port_of(target) if port is None else check_port(port)
         if host is not None:
-            targets = await lookup(host, port or SIPS_PORT, reference)
+            targets = await lookup(host, SIPS_PORT if port is None else port, reference)
         else:
             targets = await self._resolve(reference, port)
         return await self._connect_targets(targets, reference)
@@ -154,6 +161,7 @@ class TLSClientTransport:
         loop = asyncio.get_running_loop()
         driver = self._driver(reference, None)
         try:
+            sock.getpeername()
             await loop.create_connection(lambda: driver, sock=sock)
         except (OSError, ValueError) as error:
             sock.close()

@@ -212,8 +212,8 @@ class Driver(asyncio.BufferedProtocol):
 
     @property
     def over(self) -> bool:
-        """Whether nothing can be sent or received any more, since one side has closed."""
-        return self.ended is not None or self._half_closed
+        """Whether nothing can be sent any more, since one side has closed."""
+        return self.core.closed is not None or self._half_closed
 
     def close(self) -> None:
         """Begin to close in order. `lost` tells when it is done."""

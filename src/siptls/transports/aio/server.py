@@ -13,7 +13,7 @@ from typing import Any, Self, TypeAlias
 from siptls.errors import ConfigurationError, ConnectionClosedError, SIPTLSError
 from siptls.transports.aio.connection import Connection
 from siptls.transports.aio.driver import Address, Driver, OnRefused, shown
-from siptls.transports.resolution import SIPS_PORT
+from siptls.transports.resolution import SIPS_PORT, check_port
 from siptls.trust.policy import TrustPolicy
 from siptls.wire.connection import ServerConnection
 from siptls.wire.credential import Credential
@@ -91,10 +91,7 @@ class _ServerTransport:
         """
         if self._closed.is_set():
             raise ConnectionClosedError("the server is closed: make a new one")
-        if sock is not None:
-            sockets = [_listening(sock)]
-        else:
-            sockets = await _bind(host, port)
+        sockets = [_listening(sock)] if sock is not None else await _bind(host, check_port(port))
         for listener in sockets:
             self._listeners[listener] = asyncio.create_task(self._accept(listener))
 
@@ -159,19 +156,19 @@ class _ServerTransport:
         )
 
     async def _accept(self, listener: socket.socket) -> None:
-        """Accept for ever, as many at once as there are slots."""
+        """Accept for ever; while every slot is taken, the next connection waits."""
         loop = asyncio.get_running_loop()
         while True:
-            await self._slots.acquire()
             try:
                 sock, name = await loop.sock_accept(listener)
             except OSError as error:
-                self._slots.release()
                 _log.error("cannot accept a connection: %s; trying again", error)
                 await asyncio.sleep(_ACCEPT_PAUSE)
                 continue
+            try:
+                await self._slots.acquire()
             except asyncio.CancelledError:
-                self._slots.release()
+                sock.close()
                 raise
             await self._serve(sock, name)
 
@@ -237,7 +234,7 @@ def _deliver(
 
 def _is_end(driver: Driver, error: Exception) -> bool:
     """Whether an error only tells that the connection is over, which is told already."""
-    return error is driver.ended or (driver.over and isinstance(error, ConnectionClosedError))
+    return error is driver.core.closed or (driver.over and isinstance(error, ConnectionClosedError))
 
 
 def _listening(sock: socket.socket) -> socket.socket:
@@ -259,7 +256,7 @@ async def _bind(host: str | None, port: int) -> list[socket.socket]:
         )
         for family, _, _, _, name in dict.fromkeys(found):
             sockets.append(_listening(socket.create_server(name, family=family)))
-    except (OSError, OverflowError, UnicodeError) as error:
+    except (OSError, UnicodeError) as error:
         for sock in sockets:
             sock.close()
         raise ConfigurationError(

@@ -1,0 +1,112 @@
+"""Servers and clients on loopback for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from impostors import CONTOSO, policy
+from OpenSSL import SSL
+
+from siptls import (
+    Connection,
+    Credential,
+    Decision,
+    Enterprise,
+    MTLSServerTransport,
+    TLSClientTransport,
+    TrustPolicy,
+)
+
+OURS = CONTOSO.issue("sip:contoso.com")
+ENTERPRISE = Enterprise(["contoso.com"], CONTOSO.authority())
+
+
+async def answer(connection: Connection) -> None:
+    """A handler that answers each request with 200."""
+    async for message in connection:
+        await connection.send(message.reply(200, "OK"))
+
+
+class Server:
+    """A server of contoso.com, and what it has seen."""
+
+    def __init__(self, handler: Callable[[Connection], Any], **options: Any) -> None:
+        self.connections: list[Connection] = []
+        self.refusals: list[Decision] = []
+        self.refused: asyncio.Queue[Decision] = asyncio.Queue()
+        self._handler = handler
+        options.setdefault("credential", OURS)
+        options.setdefault("policy", policy())
+        self.transport = MTLSServerTransport(
+            options.pop("credential"),
+            options.pop("policy"),
+            None if "on_message" in options else self.handle,
+            on_refused=self.refuse,
+            **options,
+        )
+
+    async def handle(self, connection: Connection) -> None:
+        self.connections.append(connection)
+        await self._handler(connection)
+
+    def refuse(self, decision: Decision, address: object) -> None:
+        self.refusals.append(decision)
+        self.refused.put_nowait(decision)
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Where to connect."""
+        host, port = self.transport.addresses[0]
+        return {"host": host, "port": port}
+
+
+@asynccontextmanager
+async def serving(
+    handler: Callable[[Connection], Any] = answer, **options: Any
+) -> AsyncIterator[Server]:
+    """Run a server on a free port of 127.0.0.1."""
+    server = Server(handler, **options)
+    async with server.transport:
+        await server.transport.listen("127.0.0.1", 0)
+        yield server
+
+
+@asynccontextmanager
+async def client(
+    policy: TrustPolicy = ENTERPRISE, credential: Credential | None = OURS, **options: Any
+) -> AsyncIterator[TLSClientTransport]:
+    """Give a client of contoso.com."""
+    async with TLSClientTransport(policy, credential=credential, **options) as transport:
+        yield transport
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the event loop work until something holds. No time is waited for."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110  what is tested sets no event
+            await asyncio.sleep(0)
+
+
+async def opened(place: dict[str, Any]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a plain TCP connection."""
+    return await asyncio.open_connection(place["host"], place["port"])
+
+
+def raw_tls(place: dict[str, Any], credential: Credential | None = OURS) -> SSL.Connection:
+    """Connect with OpenSSL itself on a blocking socket: a peer that does what a test wants."""
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_verify(SSL.VERIFY_NONE, lambda *_: True)
+    if credential is not None:
+        context.use_certificate(credential.chain[0])
+        for certificate in credential.chain[1:]:
+            context.add_extra_chain_cert(certificate)
+        context.use_privatekey(credential.key)
+    sock = socket.create_connection((place["host"], place["port"]), timeout=20)
+    sock.settimeout(None)
+    connection = SSL.Connection(context, sock)
+    connection.set_connect_state()
+    return connection

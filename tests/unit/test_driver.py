@@ -1,0 +1,394 @@
+"""siptls.transports.aio.driver: back-pressure both ways, and the end of a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+from typing import Any
+
+import pytest
+from network import ENTERPRISE, OURS, answer, client, raw_tls, serving, until
+from OpenSSL import SSL
+from sip import request
+
+from siptls import (
+    Connection,
+    ConnectionClosedError,
+    LimitError,
+    Limits,
+    Message,
+    ServerConnection,
+    SIPTLSError,
+)
+from siptls.transports.aio.driver import Driver, _ReadBuffer, shown
+
+BIG = request("MESSAGE", body=b"x" * 50_000)
+
+
+class Gate:
+    """A handler that begins to read when it is told to."""
+
+    def __init__(self) -> None:
+        self.opened = asyncio.Event()
+        self.accepted = asyncio.Event()
+        self.got = 0
+
+    async def __call__(self, connection: Connection) -> None:
+        self.accepted.set()
+        await self.opened.wait()
+        async for _ in connection:
+            self.got += 1
+
+
+# ---------------------------------------------------------------- back-pressure
+
+
+async def test_send_waits_while_the_peer_does_not_read(tls_version: str) -> None:
+    """The application that does not receive stops the socket, which stops the sender."""
+    gate = Gate()
+    async with serving(gate) as server, client() as transport:
+        connection = await transport.connect("contoso.com", **server.place)
+        sent = 0
+
+        async def flood() -> None:
+            nonlocal sent
+            while True:
+                await connection.send(BIG)
+                sent += 1
+
+        task = asyncio.create_task(flood())
+        await gate.accepted.wait()
+        driver = server.connections[0]._driver
+        await until(lambda: driver._paused and not connection._driver._writable.is_set())
+        assert driver._queued <= 65536 + 2 * len(BIG)
+        stuck = sent
+        with pytest.raises(LimitError, match="reads too slowly"):
+            connection.send_nowait(BIG)
+        gate.opened.set()
+        await until(lambda: sent >= stuck + 200)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await connection.aclose()
+        await until(lambda: server.connections[0].closed is not None)
+    # One may be in flight when the task is cancelled; nothing that was sent is lost.
+    assert sent <= gate.got <= sent + 1
+
+
+async def test_a_send_that_waits_learns_that_the_connection_is_over() -> None:
+    gate = Gate()
+    async with serving(gate) as server, client() as transport:
+        connection = await transport.connect("contoso.com", **server.place)
+
+        async def flood() -> None:
+            while True:
+                await connection.send(BIG)
+
+        tasks = [asyncio.create_task(flood()) for _ in range(3)]
+        await gate.accepted.wait()
+        await until(lambda: not connection._driver._writable.is_set())
+        server.connections[0]._driver.abort()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(result, ConnectionClosedError) for result in results)
+        gate.opened.set()
+
+
+async def test_a_slow_application_is_no_slow_peer(tls_version: str) -> None:
+    """While nobody receives, a message that has begun to arrive has no deadline."""
+    gate = Gate()
+    async with serving(gate, limits=Limits(read_buffer=1)) as server, client() as transport:
+        connection = await transport.connect("contoso.com", **server.place)
+        await connection.send(BIG + BIG[:10])
+        await gate.accepted.wait()
+        driver = server.connections[0]._driver
+        await until(lambda: driver._paused)
+        assert driver.core._framer.partial
+        driver.core._deadline = 0.0  # long past
+        driver._handle_deadline()
+        assert driver.ended is None
+        await connection.send(BIG[10:])
+        gate.opened.set()
+        await until(lambda: gate.got == 2)
+
+
+async def test_a_peer_that_pings_and_does_not_read_is_cut_off(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Each ping costs us a pong: what a peer makes us write is bounded, too."""
+    limits = Limits(write_buffer=1000)
+    async with serving(limits=limits) as server:
+        peer = await asyncio.to_thread(raw_tls, server.place)
+        await asyncio.to_thread(peer.do_handshake)
+
+        def flood() -> None:
+            try:
+                while True:
+                    peer.sendall(b"\r\n\r\n" * 4000)
+            except (SSL.Error, OSError):
+                pass
+
+        await asyncio.to_thread(flood)
+        await until(lambda: server.connections[0].closed is not None)
+        peer.close()
+    assert "does not read them" in caplog.text
+
+
+# ---------------------------------------------------------------- receiving
+
+
+async def test_receiving_may_be_cancelled_without_losing_a_message() -> None:
+    async with serving() as server, client() as transport:
+        connection = await transport.connect("contoso.com", **server.place)
+        waiting = asyncio.create_task(connection.receive())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await connection.send(request(number=5))
+        assert (await connection.receive()).header("CSeq") == "5 OPTIONS"
+
+
+async def test_every_receiver_learns_of_the_end() -> None:
+    async with serving() as server, client() as transport:
+        connection = await transport.connect("contoso.com", **server.place)
+        waiting = [asyncio.create_task(connection.receive()) for _ in range(3)]
+        await connection.ping()
+        await connection.aclose()
+        errors = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(isinstance(error, ConnectionClosedError) for error in errors)
+        with pytest.raises(ConnectionClosedError):
+            await connection.receive()
+
+
+async def test_messages_before_the_end_are_given_before_it_is_told() -> None:
+    async def handler(connection: Connection) -> None:
+        await connection.send(request(number=1) + request(number=2))
+
+    async with serving(handler) as server, client() as transport:
+        connection = await transport.connect("contoso.com", **server.place)
+        await until(lambda: connection.closed is not None)
+        assert (await connection.receive()).header("CSeq") == "1 OPTIONS"
+        assert (await connection.receive()).header("CSeq") == "2 OPTIONS"
+        with pytest.raises(ConnectionClosedError):
+            await connection.receive()
+
+
+async def test_iterating_raises_if_the_end_is_not_orderly() -> None:
+    async with serving() as server, client() as transport:
+        connection = await transport.connect("contoso.com", **server.place)
+        await connection.ping()
+        server.connections[0]._driver.abort()
+        with pytest.raises(ConnectionClosedError) as caught:
+            async for _ in connection:
+                pass
+        assert not caught.value.orderly
+
+
+# ---------------------------------------------------------------- pings
+
+
+async def test_a_ping_is_measured(tls_version: str) -> None:
+    async with serving() as server, client() as transport:
+        connection = await transport.connect("contoso.com", **server.place)
+        first, second = await asyncio.gather(connection.ping(), connection.ping())
+        assert first > 0
+        assert second > 0
+
+
+async def test_a_ping_that_was_given_up_takes_its_own_pong() -> None:
+    async with serving() as server, client() as transport:
+        connection = await transport.connect("contoso.com", **server.place)
+        given_up = asyncio.create_task(connection.ping())
+        await asyncio.sleep(0)
+        given_up.cancel()
+        assert await connection.ping() > 0
+        assert given_up.cancelled()
+
+
+async def test_a_ping_fails_when_no_pong_comes() -> None:
+    gate = Gate()
+    limits = Limits(pong_timeout=0.05, close_timeout=0.05)
+    async with serving(gate) as server, client(limits=limits) as transport:
+        connection = await transport.connect("contoso.com", **server.place)
+        await gate.accepted.wait()
+        transport_of_server = server.connections[0]._driver._transport
+        assert transport_of_server is not None
+        transport_of_server.pause_reading()
+        with pytest.raises(ConnectionClosedError, match="no pong"):
+            await connection.ping()
+        transport_of_server.resume_reading()
+        gate.opened.set()
+
+
+# ---------------------------------------------------------------- the end of a socket
+
+
+async def test_a_peer_that_never_closes_is_closed_in_time(tls_version: str) -> None:
+    """Closing takes at most close_timeout, whatever the peer does."""
+    limits = Limits(close_timeout=0.05)
+    done = threading.Event()
+    async with serving(limits=limits) as server:
+        peer = await asyncio.to_thread(raw_tls, server.place)
+        await asyncio.to_thread(peer.do_handshake)
+        await until(lambda: server.connections)
+        await server.connections[0].aclose()
+        assert server.connections[0].closed is not None
+        done.set()
+        peer.close()
+
+
+async def test_a_refused_peer_that_never_closes_is_closed_in_time() -> None:
+    limits = Limits(close_timeout=0.05)
+    async with serving(limits=limits) as server:
+        peer = await asyncio.to_thread(raw_tls, server.place, None)
+
+        def knock() -> bytes:
+            try:
+                peer.do_handshake()
+                return peer.recv(1)
+            except SSL.Error as error:
+                return repr(error).encode()
+
+        assert b"alert" in await asyncio.to_thread(knock)
+        await until(lambda: not server.transport._drivers)
+        peer.close()
+
+
+async def test_closing_twice_and_from_several_tasks_is_no_error() -> None:
+    async with serving() as server, client() as transport:
+        connection = await transport.connect("contoso.com", **server.place)
+        await asyncio.gather(connection.aclose(), connection.aclose())
+        await connection.aclose()
+
+
+async def test_a_reset_is_told_with_its_cause(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as server:
+        peer = await asyncio.to_thread(raw_tls, server.place)
+        await asyncio.to_thread(peer.do_handshake)
+        await until(lambda: server.connections)
+        connection = server.connections[0]
+        sock = socket.socket(fileno=socket.dup(peer.fileno()))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        peer._socket.close()  # type: ignore[union-attr]  # both ends of the file must go
+        sock.close()
+        await until(lambda: connection.closed is not None)
+        assert isinstance(connection.closed, ConnectionClosedError)
+        assert isinstance(connection.closed.__cause__, OSError)
+
+
+async def test_a_driver_that_is_closed_before_it_begins_ends_its_socket() -> None:
+    ours, theirs = socket.socketpair()
+    driver = Driver(ServerConnection(OURS, ENTERPRISE), Limits())
+    driver.abort()
+    driver.close()
+    loop = asyncio.get_running_loop()
+    await loop.connect_accepted_socket(lambda: driver, ours)
+    await driver.wait_lost()
+    assert theirs.recv(1) == b""
+    theirs.close()
+
+
+async def test_a_callback_that_fails_changes_no_refusal(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a fault in the application")
+
+    ours, theirs = socket.socketpair()
+    driver = Driver(ServerConnection(OURS, ENTERPRISE), Limits(), on_refused=broken)
+    loop = asyncio.get_running_loop()
+    await loop.connect_accepted_socket(lambda: driver, ours)
+    async with client(credential=None) as transport:
+        connection = await transport.connect("contoso.com", sock=theirs)
+        with pytest.raises(SIPTLSError):
+            await connection.receive()
+        assert connection.remote_address is None
+    assert "on_refused failed" in caplog.text
+    await driver.wait_lost()
+
+
+# ---------------------------------------------------------------- on_message
+
+
+async def test_on_message_is_called_in_the_read_path(tls_version: str) -> None:
+    """What it sends goes out with one write after each read."""
+    writes: list[int] = []
+    watched: set[Connection] = set()
+
+    def on_message(connection: Connection, message: Message) -> None:
+        transport = connection._driver._transport
+        assert transport is not None
+        if connection not in watched:
+            watched.add(connection)
+            original = transport.write
+            transport.write = lambda data: (writes.append(len(data)), original(data))  # type: ignore[method-assign,assignment,func-returns-value]
+        connection.send_nowait(message.reply(200, "OK"))
+
+    async with serving(on_message=on_message) as server, client() as transport:
+        connection = await transport.connect("contoso.com", **server.place)
+        await connection.send(b"".join(request(number=number) for number in range(10)))
+        got = [(await connection.receive()).header("CSeq") for _ in range(10)]
+        assert got == [f"{number} OPTIONS" for number in range(10)]
+        assert len(writes) == 1
+
+
+async def test_on_message_that_fails_costs_its_message_only(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def on_message(connection: Connection, message: Message) -> None:
+        if message.header("CSeq") == "1 OPTIONS":
+            raise RuntimeError("a fault in the application")
+        connection.send_nowait(message.reply(200, "OK"))
+
+    async with serving(on_message=on_message) as server, client() as transport:
+        connection = await transport.connect("contoso.com", **server.place)
+        await connection.send(request(number=1) + request(number=2))
+        assert (await connection.receive()).header("CSeq") == "2 OPTIONS"
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+async def test_on_message_may_answer_a_peer_that_is_gone(caplog: pytest.LogCaptureFixture) -> None:
+    """A request and close_notify in one read: the answer has nowhere to go, which is no fault."""
+    caplog.set_level(logging.ERROR)
+    seen = asyncio.Event()
+
+    def on_message(connection: Connection, message: Message) -> None:
+        seen.set()
+        connection.send_nowait(message.reply(200, "OK"))
+
+    async with serving(on_message=on_message) as server, client() as transport:
+        connection = await transport.connect("contoso.com", **server.place)
+        connection._driver.core.send(request())
+        await connection.aclose()
+        await seen.wait()
+    assert caplog.records == []
+
+
+# ---------------------------------------------------------------- small things
+
+
+def test_each_thread_reads_into_a_buffer_of_its_own() -> None:
+    """A read releases the interpreter: two loops in two threads must not share it."""
+    shared = _ReadBuffer()
+    other: list[Any] = []
+    thread = threading.Thread(target=lambda: other.append(shared.view))
+    thread.start()
+    thread.join()
+    assert other[0] is not shared.view
+
+
+def test_an_address_is_shown_in_words() -> None:
+    assert shown(("192.0.2.1", 5061)) == "192.0.2.1 port 5061"
+    assert shown(None) == "an unknown address"
+
+
+async def test_a_connection_shows_who_it_is_with() -> None:
+    async with serving(answer) as server, client() as transport:
+        connection = await transport.connect("contoso.com", **server.place)
+        port = server.place["port"]
+        assert repr(connection) == f"<Connection with contoso.com at 127.0.0.1 port {port}>"
+        assert connection.reference is not None
+        assert connection.reference.domain == "contoso.com"
+        async with connection:
+            await connection.ping()
+        assert repr(connection).endswith(", closed>")
+        assert connection.decision is not None
+        assert connection.decision.accepted

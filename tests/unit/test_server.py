@@ -1,0 +1,264 @@
+"""siptls.transports.aio.server: listening, accepting, and how many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+from typing import Any
+
+import pytest
+from network import ENTERPRISE, OURS, answer, client, opened, serving, until
+from sip import request
+
+from siptls import (
+    CertificateError,
+    ConfigurationError,
+    Connection,
+    ConnectionClosedError,
+    Limits,
+    MTLSServerTransport,
+    TLSServerTransport,
+)
+
+
+async def test_it_listens_on_several_addresses_and_says_where() -> None:
+    async with MTLSServerTransport(OURS, ENTERPRISE, answer) as server:
+        assert server.addresses == ()
+        await server.listen("127.0.0.1", 0)
+        await server.listen("127.0.0.1", 0)
+        places = server.addresses
+        assert len(set(places)) == 2
+        async with client() as transport:
+            for host, port in places:
+                connection = await transport.connect("contoso.com", host=host, port=port)
+                await connection.send(request())
+                assert (await connection.receive()).status == 200
+    assert server.addresses == ()
+
+
+async def test_it_listens_on_all_addresses_of_the_machine() -> None:
+    async with MTLSServerTransport(OURS, ENTERPRISE, answer) as server:
+        await server.listen(None, 0)
+        hosts = {host for host, _ in server.addresses}
+        assert "0.0.0.0" in hosts
+
+
+async def test_it_listens_on_a_socket_of_the_application() -> None:
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    host, port = sock.getsockname()
+    async with MTLSServerTransport(OURS, ENTERPRISE, answer) as server, client() as transport:
+        await server.listen(sock=sock)
+        assert server.addresses == ((host, port),)
+        connection = await transport.connect("contoso.com", host=host, port=port)
+        assert await connection.ping() > 0
+    assert sock.fileno() == -1
+
+
+async def test_an_address_that_is_taken_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        host, port = taken.getsockname()
+        async with MTLSServerTransport(OURS, ENTERPRISE, answer) as server:
+            with pytest.raises(ConfigurationError, match=f"cannot listen on {host} port {port}"):
+                await server.listen(host, port)
+
+
+@pytest.mark.parametrize(("host", "port"), [("no-such-host.invalid", 0), ("127.0.0.1", 99999)])
+async def test_an_address_that_is_none_is_told(host: str, port: int) -> None:
+    async with MTLSServerTransport(OURS, ENTERPRISE, answer) as server:
+        with pytest.raises(ConfigurationError, match=r"cannot listen|a port is"):
+            await server.listen(host, port)
+
+
+async def test_a_socket_that_cannot_listen_is_told() -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+        async with MTLSServerTransport(OURS, ENTERPRISE, answer) as server:
+            with pytest.raises(ConfigurationError, match="sock= cannot"):
+                await server.listen(sock=datagrams)
+
+
+async def test_when_one_of_a_names_addresses_fails_none_is_left_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[socket.socket] = []
+    create = socket.create_server
+
+    def second_fails(*arguments: Any, **options: Any) -> socket.socket:
+        if made:
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        made.append(create(*arguments, **options))
+        return made[0]
+
+    monkeypatch.setattr(socket, "create_server", second_fails)
+
+    async def two(*_: object, **__: object) -> list[Any]:
+        return [
+            (socket.AF_INET, 0, 0, "", ("127.0.0.1", 0)),
+            (socket.AF_INET, 0, 0, "", ("127.0.0.2", 0)),
+        ]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two)
+    async with MTLSServerTransport(OURS, ENTERPRISE, answer) as server:
+        with pytest.raises(ConfigurationError):
+            await server.listen("localhost", 0)
+    assert made[0].fileno() == -1
+
+
+async def test_serving_for_ever_ends_when_the_server_is_closed() -> None:
+    server = MTLSServerTransport(OURS, ENTERPRISE, answer)
+    with pytest.raises(ConfigurationError, match="does not listen"):
+        await server.serve_forever()
+    await server.listen("127.0.0.1", 0)
+    task = asyncio.create_task(server.serve_forever())
+    await asyncio.sleep(0)
+    assert not task.done()
+    await server.aclose()
+    await task
+    await server.serve_forever()
+    with pytest.raises(ConnectionClosedError, match="make a new one"):
+        await server.listen("127.0.0.1", 0)
+
+
+async def test_serving_for_ever_may_be_cancelled() -> None:
+    async with serving() as server:
+        task = asyncio.create_task(server.transport.serve_forever())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def test_a_handler_may_close_the_server() -> None:
+    servers: list[MTLSServerTransport] = []
+
+    async def handler(connection: Connection) -> None:
+        await connection.receive()
+        await servers[0].aclose()
+
+    async with serving(handler) as server, client() as transport:
+        servers.append(server.transport)
+        connection = await transport.connect("contoso.com", **server.place)
+        await connection.send(request())
+        with pytest.raises(ConnectionClosedError):
+            await connection.receive()
+        await server.transport.serve_forever()
+
+
+async def test_no_more_connections_than_the_limit_are_held_and_the_others_wait() -> None:
+    async with serving(limits=Limits(max_connections=2)) as server:
+        first = await opened(server.place)
+        second = await opened(server.place)
+        await until(lambda: len(server.transport._drivers) == 2)
+        async with client() as transport:
+            waiting = asyncio.create_task(transport.connect("contoso.com", **server.place))
+            reader, writer = first
+            await asyncio.sleep(0)
+            assert len(server.transport._drivers) == 2
+            writer.close()
+            connection = await waiting
+            assert await connection.ping() > 0
+            assert len(server.transport._drivers) == 2
+        second[1].close()
+        assert await reader.read() == b""
+
+
+async def test_a_closed_connection_makes_room() -> None:
+    async with serving(limits=Limits(max_connections=1)) as server, client() as transport:
+        for _ in range(5):
+            connection = await transport.connect("contoso.com", **server.place)
+            await connection.aclose()
+        await until(lambda: not server.transport._drivers)
+        assert server.transport._slots._value == 1
+
+
+async def test_two_listeners_share_one_slot() -> None:
+    async with serving(limits=Limits(max_connections=1)) as server, client() as transport:
+        await server.transport.listen("127.0.0.1", 0)
+        for host, port in server.transport.addresses:
+            connection = await transport.connect("contoso.com", host=host, port=port)
+            await connection.ping()
+            await connection.aclose()
+
+
+async def test_closing_a_full_server_closes_who_waits() -> None:
+    async with serving(limits=Limits(max_connections=1)) as server:
+        first = await opened(server.place)
+        second = await opened(server.place)
+        await until(lambda: server.transport._slots._waiters)
+    for reader, writer in (first, second):
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_failing_accept_is_logged_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A process without file descriptors must not spin, and must come back."""
+    monkeypatch.setattr("siptls.transports.aio.server._ACCEPT_PAUSE", 0)
+    loop = asyncio.get_running_loop()
+    accept = loop.sock_accept
+    failures = [OSError(errno.EMFILE, os.strerror(errno.EMFILE))]
+
+    async def sock_accept(listener: socket.socket) -> Any:
+        if failures:
+            raise failures.pop()
+        return await accept(listener)
+
+    monkeypatch.setattr(loop, "sock_accept", sock_accept)
+    async with serving() as server, client() as transport:
+        connection = await transport.connect("contoso.com", **server.place)
+        assert await connection.ping() > 0
+    assert "Too many open files" in caplog.text
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_a_connection_that_cannot_be_served_is_logged_and_makes_room(
+    early: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop = asyncio.get_running_loop()
+    failures = 1
+
+    def fail(*_: object, **__: object) -> Any:
+        nonlocal failures
+        failures -= 1
+        raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+
+    async with serving(limits=Limits(max_connections=1)) as server:
+        if early:
+            monkeypatch.setattr(server.transport, "_new_core", fail)
+        else:
+            monkeypatch.setattr(loop, "connect_accepted_socket", fail)
+        reader, writer = await opened(server.place)
+        assert await reader.read() == b""
+        writer.close()
+        assert failures == 0
+        await until(lambda: server.transport._slots._value == 1 or not server.transport._drivers)
+        assert not server.transport._drivers
+    (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert "No buffer space" in record.getMessage()
+
+
+def test_what_is_wrong_with_a_server_is_told_when_it_is_built() -> None:
+    with pytest.raises(ConfigurationError, match="TrustPolicy"):
+        MTLSServerTransport(OURS, None, answer)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="either a handler"):
+        TLSServerTransport(OURS)
+    with pytest.raises(CertificateError, match="credential"):
+        TLSServerTransport(None, answer)  # type: ignore[arg-type]
+
+
+async def test_a_server_on_a_unix_socket_works() -> None:
+    """A connection without an address is one all the same."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind("\0siptls-test")
+    async with MTLSServerTransport(OURS, ENTERPRISE, answer) as server, client() as transport:
+        await server.listen(sock=sock)
+        ours = socket.socket(socket.AF_UNIX)
+        ours.connect("\0siptls-test")
+        connection = await transport.connect("contoso.com", sock=ours)
+        await connection.send(request())
+        assert (await connection.receive()).status == 200
+        assert connection.remote_address is None
