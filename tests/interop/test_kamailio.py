@@ -1,0 +1,233 @@
+"""Kamailio as peer: it requires and verifies client certificates, and is client of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from impostors import CONTOSO, FABRIKAM, STRANGER
+from sip import request
+
+from siptls import (
+    Connection,
+    Credential,
+    Decision,
+    Enterprise,
+    Federation,
+    Message,
+    MTLSServerTransport,
+    Partner,
+    PeerRefusedError,
+    SIPTLSError,
+    TLSClientTransport,
+)
+from siptls.testing import pem
+
+KAMAILIO = shutil.which("kamailio", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+HAS_TLS = any(Path("/usr/lib").glob("*/kamailio/modules/tls.so"))
+
+pytestmark = [
+    pytest.mark.skipif(
+        KAMAILIO is None or not HAS_TLS,
+        reason="Kamailio is not installed: apt-get install kamailio kamailio-tls-modules",
+    ),
+    pytest.mark.timeout(90),
+]
+
+# Kamailio is a server of contoso.com, and we are either a client there, or the partner fabrikam.
+ITS = CONTOSO.issue("sip:contoso.com", "sip.contoso.com", key="RSA-2048")
+OURS = FABRIKAM.issue("sip:fabrikam.com", "sip.fabrikam.com")
+BELIEVE_IT = Enterprise(["contoso.com"], CONTOSO.authority())
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+class Kamailio:
+    """A running Kamailio, and what it logs."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.log: list[str] = []
+
+
+@asynccontextmanager
+async def kamailio(
+    folder: Path, *, version: str, credential: Credential = ITS
+) -> AsyncIterator[Kamailio]:
+    """Run Kamailio until the block ends. ``version`` is its `method` of TLS."""
+    files = {
+        "chain.pem": pem(credential),
+        "ca.pem": CONTOSO.pem + FABRIKAM.pem,
+        "tls.cfg": "".join(
+            f"[{side}:default]\nmethod = {version}\nverify_certificate = yes\n"
+            f"require_certificate = yes\nprivate_key = {folder}/chain.pem\n"
+            f"certificate = {folder}/chain.pem\nca_list = {folder}/ca.pem\n"
+            for side in ("server", "client")
+        ).encode(),
+    }
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    peer = Kamailio(free_port())
+    assert KAMAILIO is not None
+    process = await asyncio.create_subprocess_exec(
+        KAMAILIO,
+        *("-DD", "-E", "-m", "64", "-M", "8"),
+        *("-f", str(Path(__file__).with_name("kamailio.cfg"))),
+        *("-Y", str(folder), "-P", str(folder / "pid"), "-w", str(folder)),
+        *("-A", f"TLS_PORT={peer.port}", "-A", f'TLS_CFG="{folder}/tls.cfg"'),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    reader = asyncio.create_task(_read(process.stderr, peer.log))
+    try:
+        await _listening(peer, process)
+        yield peer
+    finally:
+        if process.returncode is None:
+            # The group that we started, all of it ours.
+            os.killpg(process.pid, signal.SIGTERM)
+        await process.wait()
+        await reader
+
+
+async def _read(stream: asyncio.StreamReader, log: list[str]) -> None:
+    async for line in stream:
+        log.append(line.decode(errors="replace"))  # noqa: PERF401  it is read while it grows
+
+
+async def _listening(peer: Kamailio, process: asyncio.subprocess.Process) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            assert process.returncode is None, "".join(peer.log)
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", peer.port)
+            except OSError:
+                await asyncio.sleep(0.05)  # it has no other way to say that it is ready
+                continue
+            writer.close()
+            await writer.wait_closed()
+            return
+
+
+async def ask(transport: TLSClientTransport, peer: Kamailio) -> Message:
+    """Send OPTIONS to Kamailio over a new connection."""
+    connection = await transport.connect("sip:contoso.com", host="127.0.0.1", port=peer.port)
+    await connection.send(request())
+    return await connection.receive()
+
+
+VERSIONS = {"TLSv1.2": "TLSv1.2", "TLSv1.3": "TLSv1.2+"}
+
+
+async def test_our_client_asks_kamailio(tls_version: str, tmp_path: Path) -> None:
+    async with (
+        kamailio(tmp_path, version=VERSIONS[tls_version]) as peer,
+        TLSClientTransport(BELIEVE_IT, credential=OURS) as transport,
+    ):
+        connection = await transport.connect("sip:contoso.com", host="127.0.0.1", port=peer.port)
+        await connection.send(request())
+        reply = await connection.receive()
+        assert reply.status == 200, "".join(peer.log)
+        assert "Kamailio is alive" in reply.start_line
+        assert connection.tls is not None
+        assert connection.tls.version == tls_version
+        assert connection.peer is not None
+        assert connection.peer.domains == {"contoso.com"}
+        assert await connection.ping() > 0
+
+
+async def test_kamailio_relays_to_our_server_and_brings_our_answer_back(
+    tls_version: str, tmp_path: Path
+) -> None:
+    """Kamailio is the client of our MTLS server, with its certificate."""
+    served: list[Connection] = []
+
+    async def answer(connection: Connection) -> None:
+        served.append(connection)
+        async for message in connection:
+            await connection.send(message.reply(200, "Fabrikam answers"))
+
+    federation = Federation([Partner(["contoso.com"], CONTOSO.authority())])
+    async with (
+        kamailio(tmp_path, version=VERSIONS[tls_version]) as peer,
+        MTLSServerTransport(OURS, federation, answer) as server,
+        TLSClientTransport(BELIEVE_IT, credential=OURS) as transport,
+    ):
+        await server.listen("127.0.0.1", 0)
+        host, port = server.addresses[0]
+        connection = await transport.connect("sip:contoso.com", host="127.0.0.1", port=peer.port)
+        relay = f"X-Relay: sip:{host}:{port};transport=tls\r\n"
+        await connection.send(request("MESSAGE", "sip:bob@fabrikam.com", header=relay, body=b"Hi"))
+        reply = await connection.receive()
+        while reply.status == 100:
+            reply = await connection.receive()
+        assert "Fabrikam answers" in reply.start_line, "".join(peer.log)
+        (its,) = served
+        assert its.peer is not None
+        assert its.peer.domains == {"contoso.com"}
+        assert its.tls is not None
+        assert its.tls.version == tls_version
+
+
+async def test_our_server_refuses_kamailio_if_it_is_no_partner(
+    tls_version: str, tmp_path: Path
+) -> None:
+    refused: asyncio.Queue[Decision] = asyncio.Queue()
+
+    async def never(connection: Connection) -> None:
+        raise AssertionError(connection)
+
+    server = MTLSServerTransport(
+        OURS,
+        Federation([Partner(["northwind.com"], STRANGER.authority())]),
+        never,
+        on_refused=lambda decision, _: refused.put_nowait(decision),
+    )
+    async with (
+        kamailio(tmp_path, version=VERSIONS[tls_version]) as peer,
+        server,
+        TLSClientTransport(BELIEVE_IT, credential=OURS) as transport,
+    ):
+        await server.listen("127.0.0.1", 0)
+        host, port = server.addresses[0]
+        connection = await transport.connect("sip:contoso.com", host="127.0.0.1", port=peer.port)
+        relay = f"X-Relay: sip:{host}:{port};transport=tls\r\n"
+        await connection.send(request("MESSAGE", "sip:bob@fabrikam.com", header=relay))
+        assert (await refused.get()).code == "partner.unknown"
+
+
+async def test_kamailio_refuses_us_without_a_certificate_that_it_knows(
+    tls_version: str, tmp_path: Path
+) -> None:
+    async with kamailio(tmp_path, version=VERSIONS[tls_version]) as peer:
+        for credential in (None, STRANGER.issue("sip:fabrikam.com")):
+            async with TLSClientTransport(BELIEVE_IT, credential=credential) as transport:
+                with pytest.raises(SIPTLSError, match=r"alert|refused"):
+                    await ask(transport, peer)
+
+
+async def test_we_refuse_kamailio_if_it_proves_another_name(
+    tls_version: str, tmp_path: Path
+) -> None:
+    other = CONTOSO.issue("sip:sales.contoso.com", key="RSA-2048")
+    async with (
+        kamailio(tmp_path, version=VERSIONS[tls_version], credential=other) as peer,
+        TLSClientTransport(BELIEVE_IT, credential=OURS) as transport,
+    ):
+        with pytest.raises(PeerRefusedError) as caught:
+            await transport.connect("sip:contoso.com", host="127.0.0.1", port=peer.port)
+        assert caught.value.decision.code == "name.mismatch"
