@@ -380,4 +380,3 @@ def test_a_server_takes_a_handler_or_on_message(bad: dict[str, Any]) -> None:
 def test_a_client_takes_a_policy() -> None:
     with pytest.raises(ValueError, match="no TrustPolicy"):
         TLSClientTransport("contoso.com")  # type: ignore[arg-type]
-

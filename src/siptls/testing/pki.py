@@ -37,6 +37,7 @@ _PURPOSES = {
 }
 _BOTH = ("serverAuth", "clientAuth")
 _YEAR = dt.timedelta(days=365)
+_MAX_COMMON_NAME = 64  # RFC 5280, appendix A.1: ub-common-name
 
 
 class CertificateAuthority:
@@ -220,7 +221,7 @@ def _make_key(key: KeyType | PrivateKey) -> PrivateKey:
 
 
 def _subject(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:_MAX_COMMON_NAME])])
 
 
 def _validity(

@@ -7,7 +7,7 @@ wildcards. It is told to leave extensions to us, for its web rules are not those
 drops is put back here, in two places:
 
 * what a *CA* certificate must satisfy is checked inside the search (`_ca_rules`), so that a
-  second path is found where the first one fails;
+  second path is found where the first one fails; name constraints on SIP names are among it;
 * what the *leaf* must satisfy is checked on the path that was found (`_leaf_fault`): it is the
   same on every path.
 
@@ -21,11 +21,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from functools import lru_cache
 from typing import ClassVar, TypeVar
 
 import certifi
-from attrs import field, frozen
+from attrs import AttrsInstance, Converter, field, frozen
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
@@ -136,8 +135,26 @@ class ProvenPath:
     expires: datetime
 
 
-def _as_anchors(value: Iterable[x509.Certificate]) -> tuple[x509.Certificate, ...]:
-    return tuple(dict.fromkeys(value))
+def _as_anchors(
+    value: Iterable[x509.Certificate], authority: AttrsInstance
+) -> tuple[x509.Certificate, ...]:
+    """Take the anchors, each once. All must be CAs before a store is made of them."""
+    name = getattr(authority, "name", None)
+    anchors = tuple(dict.fromkeys(value))
+    if not anchors:
+        raise ConfigurationError(
+            f"authority {name!r} has no trust anchor: an authority without one could"
+            " trust nobody; pass the root certificate of its CA"
+        )
+    faults = [
+        f"{_named(anchor)}: {fault}" for anchor in anchors if (fault := _anchor_fault(anchor))
+    ]
+    if faults:
+        raise ConfigurationError(
+            f"authority {name!r} has anchors that are no CA certificate; pass the CA's"
+            f" own certificate instead. {'; '.join(faults)}"
+        )
+    return anchors
 
 
 @frozen(eq=False)
@@ -157,24 +174,10 @@ class Authority:
     """
 
     name: str
-    anchors: tuple[x509.Certificate, ...] = field(converter=_as_anchors)
+    anchors: tuple[x509.Certificate, ...] = field(converter=Converter(_as_anchors, takes_self=True))
     purposes: KeyPurposes = field(default=KeyPurposes.SIP, kw_only=True)
     _store: verification.Store = field(init=False, repr=False)
     _subjects: dict[x509.Name, tuple[x509.Certificate, ...]] = field(init=False, repr=False)
-
-    @anchors.validator
-    def _are_cas(self, _: object, anchors: tuple[x509.Certificate, ...]) -> None:
-        if not anchors:
-            raise ConfigurationError(
-                f"authority {self.name!r} has no trust anchor: an authority without one could"
-                " trust nobody; pass the root certificate of its CA"
-            )
-        faults = [f"{describe(c)}: {fault}" for c in anchors if (fault := _anchor_fault(c))]
-        if faults:
-            raise ConfigurationError(
-                f"authority {self.name!r} has anchors that are no CA certificate; pass the CA's"
-                f" own certificate instead. {'; '.join(faults)}"
-            )
 
     @_store.default
     def _make_store(self) -> verification.Store:
@@ -236,7 +239,7 @@ class Authority:
         if fault is None:
             path = self._build(evidence)
             if path is not None:
-                fault = _leaf_fault(path, self.purposes, evidence)
+                fault = _leaf_fault(path[0], self.purposes, evidence.role)
                 if fault is None:
                     expires = min(certificate.not_valid_after_utc for certificate in path)
                     return ProvenPath(path, self, expires)
@@ -252,7 +255,7 @@ class Authority:
             .time(evidence.now)
             .max_chain_depth(evidence.max_certificates)
             .extension_policies(
-                ca_policy=_ca_rules(self.purposes, evidence.role),
+                ca_policy=_ca_rules(self.purposes, evidence),
                 ee_policy=verification.ExtensionPolicy.permit_all(),
             )
             .build_client_verifier()
@@ -287,7 +290,13 @@ def _issuers(chain: Iterable[x509.Certificate]) -> Iterator[x509.Name]:
     return (certificate.issuer for certificate in chain)
 
 
-def _anchor_fault(certificate: x509.Certificate) -> str:
+def _named(anchor: object) -> str:
+    return describe(anchor) if isinstance(anchor, x509.Certificate) else repr(anchor)
+
+
+def _anchor_fault(certificate: object) -> str:
+    if not isinstance(certificate, x509.Certificate):
+        return "it is no cryptography.x509.Certificate; Authority.from_pem reads files"
     try:
         constraints = _extension(certificate, x509.BasicConstraints)
     except ValueError as error:
@@ -295,9 +304,9 @@ def _anchor_fault(certificate: x509.Certificate) -> str:
     return "" if constraints is not None and constraints.ca else "it has no basicConstraints cA"
 
 
-@lru_cache(maxsize=64)
-def _ca_rules(purposes: KeyPurposes, role: Role) -> verification.ExtensionPolicy:
+def _ca_rules(purposes: KeyPurposes, evidence: Evidence) -> verification.ExtensionPolicy:
     """What ``cryptography`` asks of each CA on a path, ours put back on top of its own."""
+    held = _constrained_hosts(evidence)
 
     def key_usage(
         _: verification.Policy, __: x509.Certificate, usage: x509.KeyUsage | None
@@ -306,16 +315,16 @@ def _ca_rules(purposes: KeyPurposes, role: Role) -> verification.ExtensionPolicy
             raise ValueError("keyUsage without keyCertSign")
 
     def name_constraints(
-        _: verification.Policy, __: x509.Certificate, nc: x509.NameConstraints | None
+        _: verification.Policy, ca: x509.Certificate, constraints: x509.NameConstraints | None
     ) -> None:
-        if nc is not None and not nc.permitted_subtrees and not nc.excluded_subtrees:
-            raise ValueError("empty nameConstraints")
+        if constraints is not None and (fault := _outside(constraints, held, ca)):
+            raise ValueError(fault)
 
     def extended_key_usage(
         _: verification.Policy, certificate: x509.Certificate, usage: x509.ExtendedKeyUsage | None
     ) -> None:
         # A CA without EKU is not limited by it, whatever is asked of the leaf.
-        if usage is not None and (fault := purposes.fault(certificate, role)):
+        if usage is not None and (fault := purposes.fault(certificate, evidence.role)):
             raise ValueError(fault)
 
     any_criticality = verification.Criticality.AGNOSTIC
@@ -328,16 +337,13 @@ def _ca_rules(purposes: KeyPurposes, role: Role) -> verification.ExtensionPolicy
     )
 
 
-def _leaf_fault(
-    path: tuple[x509.Certificate, ...], purposes: KeyPurposes, evidence: Evidence
-) -> _Fault | None:
+def _leaf_fault(leaf: x509.Certificate, purposes: KeyPurposes, role: Role) -> _Fault | None:
     """What a leaf must satisfy beyond a path, in the order in which an operator would ask."""
-    leaf = path[0]
     if fault := _key_fault(leaf):
         return Code.PATH_WEAK_KEY, f"{describe(leaf)} has {fault}"
-    if fault := _not_an_end_entity(leaf) or _outside_constraints(path, evidence):
+    if fault := _not_an_end_entity(leaf):
         return Code.PATH_CONSTRAINT, f"{describe(leaf)} {fault}"
-    if fault := purposes.fault(leaf, evidence.role):
+    if fault := purposes.fault(leaf, role):
         return Code.PURPOSE_UNACCEPTABLE, f"{describe(leaf)} has {fault}"
     return None
 
@@ -381,36 +387,42 @@ def _not_an_end_entity(leaf: x509.Certificate) -> str:
     return ""
 
 
-def _outside_constraints(path: tuple[x509.Certificate, ...], evidence: Evidence) -> str:
-    """Apply dNSName constraints to the hosts of SIP URIs, and to a common name without SAN.
+_HeldNames = tuple[tuple[PresentedName, str], ...]
 
-    The verifier applies them to dNSNames only, so that a CA limited to ``example.com`` could
-    still issue ``URI:sip:evil.example``.
+
+def _constrained_hosts(evidence: Evidence) -> _HeldNames:
+    """Names that dNSName constraints hold for, and that the verifier does not apply them to.
+
+    They are the hosts of SIP URIs, and a common name without SAN. Without this, a CA limited to
+    ``example.com`` could still issue ``URI:sip:evil.example``.
     """
     presented = evidence.presented
-    held = [
-        (name, host)
+    hosts = (
+        (
+            name,
+            name.host
+            if name.kind is not NameKind.CN
+            else None
+            if presented.has_san
+            else name.domain,
+        )
         for name in presented.names
-        if (host := _constrained_host(name, has_san=presented.has_san))
-    ]
-    for ca in path[1:]:
-        constraints = _extension(ca, x509.NameConstraints)
-        if constraints is None:
-            continue
-        permitted = _dns_subtrees(constraints.permitted_subtrees)
-        excluded = _dns_subtrees(constraints.excluded_subtrees)
-        for name, host in held:
-            if permitted and not any(_within(host, subtree) for subtree in permitted):
-                return f"presents {name}, outside what {describe(ca)} may vouch for"
-            if any(_within(host, subtree) for subtree in excluded):
-                return f"presents {name}, which {describe(ca)} must not vouch for"
+    )
+    return tuple((name, host) for name, host in hosts if host)
+
+
+def _outside(constraints: x509.NameConstraints, held: _HeldNames, ca: x509.Certificate) -> str:
+    """Say which name a CA's constraints forbid; empty if none (RFC 5280 §4.2.1.10)."""
+    if not constraints.permitted_subtrees and not constraints.excluded_subtrees:
+        return f"is issued under {describe(ca)}, whose nameConstraints are empty"
+    permitted = _dns_subtrees(constraints.permitted_subtrees)
+    excluded = _dns_subtrees(constraints.excluded_subtrees)
+    for name, host in held:
+        if permitted and not any(_within(host, subtree) for subtree in permitted):
+            return f"presents {name}, outside what {describe(ca)} may vouch for"
+        if any(_within(host, subtree) for subtree in excluded):
+            return f"presents {name}, which {describe(ca)} must not vouch for"
     return ""
-
-
-def _constrained_host(name: PresentedName, *, has_san: bool) -> str | None:
-    if name.kind is NameKind.CN:
-        return None if has_san else name.domain
-    return name.host
 
 
 def _dns_subtrees(subtrees: Iterable[x509.GeneralName] | None) -> list[str]:
@@ -478,6 +490,11 @@ class _Diagnosis:
         usage = _extension(certificate, x509.KeyUsage)
         if usage is not None and not usage.key_cert_sign:
             return Code.PATH_CONSTRAINT, f"{what} issued a certificate without keyCertSign"
+        constrained = _extension(certificate, x509.NameConstraints)
+        if constrained is not None and (
+            fault := _outside(constrained, _constrained_hosts(self.evidence), certificate)
+        ):
+            return Code.PATH_CONSTRAINT, f"{describe(self.evidence.chain[0])} {fault}"
         if _extension(certificate, x509.ExtendedKeyUsage) is not None and (
             fault := self.authority.purposes.fault(certificate, self.evidence.role)
         ):

@@ -132,10 +132,10 @@ class Peer:
         return Peer((*self.names, *other.names), firmer.chain, min(self.expires, other.expires))
 
 
-def _peer_order(peer: Peer) -> tuple[int, tuple[BelievedName, ...], list[bytes]]:
-    """Order peers by what they are, so that the order of a combination's parts does not matter."""
+def _peer_order(peer: Peer) -> tuple[int, list[bytes]]:
+    """Order peers by ground and path, so that the order of a union's parts does not matter."""
     der = [certificate.public_bytes(Encoding.DER) for certificate in peer.chain]
-    return _FIRMNESS[peer.trust], peer.names, der
+    return _FIRMNESS[peer.trust], der
 
 
 def _as_parts(value: Iterable[Decision]) -> tuple[Decision, ...]:

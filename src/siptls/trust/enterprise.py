@@ -13,7 +13,7 @@ from siptls.trust.decision import Decision, Peer, Trust
 from siptls.trust.evidence import Evidence
 from siptls.trust.names import NameRules, listed, parse_domain
 from siptls.trust.policy import Combinable, CombinableCondition
-from siptls.trust.scope import Scope, Voucher
+from siptls.trust.scope import Scope, Voucher, as_scope
 
 __all__ = ["Enterprise", "TrustedServers"]
 
@@ -31,7 +31,7 @@ class Enterprise(Combinable):
         ConfigurationError: No domain, or something that is none.
     """
 
-    domains: Scope = field(converter=Scope)
+    domains: Scope = field(converter=as_scope)
     authority: Authority
     names: NameRules = field(default=NameRules.RFC5922, kw_only=True)
 

@@ -25,7 +25,7 @@ from siptls.trust.decision import Decision, Trust, most_telling
 from siptls.trust.evidence import Evidence
 from siptls.trust.names import NameRules, listed, parents
 from siptls.trust.policy import AnyOf, Combinable, judge
-from siptls.trust.scope import Scope, Voucher
+from siptls.trust.scope import Scope, Voucher, as_scope
 
 __all__ = ["Federation", "Partner"]
 
@@ -47,7 +47,7 @@ class Partner(Combinable):
         ConfigurationError: No domain, or something that is none.
     """
 
-    domains: Scope = field(converter=Scope)
+    domains: Scope = field(converter=as_scope)
     authority: Authority
     names: NameRules = field(default=NameRules.RFC5922, kw_only=True)
 
@@ -59,10 +59,19 @@ class Partner(Combinable):
 
 
 def _as_partners(value: Iterable[Partner]) -> tuple[Partner, ...]:
-    return tuple(value)
+    """Take the partners. All must be such before they are indexed."""
+    partners = tuple(value)
+    if not partners:
+        raise ConfigurationError("a Federation without partners could believe nobody: add one")
+    for partner in partners:
+        if not isinstance(partner, Partner):
+            raise ConfigurationError(f"{partner!r} is no Partner; combine policies with |")
+    return partners
 
 
-def _as_blocked(value: Iterable[str]) -> Scope | None:
+def _as_blocked(value: Scope | Iterable[str] | None) -> Scope | None:
+    if value is None or isinstance(value, Scope):
+        return value
     domains = [value] if isinstance(value, str) else list(value)
     return Scope(domains) if domains else None
 
@@ -84,14 +93,6 @@ class Federation(Combinable):
     blocked: Scope | None = field(default=(), kw_only=True, converter=_as_blocked)  # type: ignore[assignment]  # the converter's argument
     _by_domain: dict[str, Partner] = field(init=False, repr=False, eq=False)
     _by_issuer: dict[x509.Name, tuple[Partner, ...]] = field(init=False, repr=False, eq=False)
-
-    @partners.validator
-    def _not_empty(self, _: object, value: tuple[Partner, ...]) -> None:
-        if not value:
-            raise ConfigurationError("a Federation without partners could believe nobody: add one")
-        for partner in value:
-            if not isinstance(partner, Partner):
-                raise ConfigurationError(f"{partner!r} is no Partner; combine policies with |")
 
     @_by_domain.default
     def _index_domains(self) -> dict[str, Partner]:

@@ -19,7 +19,7 @@ from siptls.trust.decision import BelievedName, Decision, Peer, Trust
 from siptls.trust.evidence import Evidence
 from siptls.trust.names import CountedName, NameRules, listed, parents, parse_domain
 
-__all__ = ["Scope", "Voucher"]
+__all__ = ["Scope", "Voucher", "as_scope"]
 
 
 def _as_domains(value: Iterable[str]) -> frozenset[str]:
@@ -49,6 +49,11 @@ class Scope:
 
     def __str__(self) -> str:
         return listed(sorted(self.domains))
+
+
+def as_scope(value: Scope | Iterable[str]) -> Scope:
+    """Take domains as an application writes them; or a scope, as ``attrs.evolve`` gives it."""
+    return value if isinstance(value, Scope) else Scope(value)
 
 
 @frozen

@@ -1,0 +1,256 @@
+"""Enterprise and TrustedServers: our own CA, our own domains, our own servers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from attrs import evolve
+from certificates import NOW, SECOND, YEAR, Made, make_ca, make_leaf, show
+
+from siptls import (
+    Authority,
+    BelievedName,
+    Code,
+    Combinable,
+    ConfigurationError,
+    Decision,
+    Enterprise,
+    Evidence,
+    NameRules,
+    Peer,
+    ReferenceIdentity,
+    Role,
+    Trust,
+    TrustedServers,
+)
+from siptls.trust.scope import Scope
+
+
+@pytest.fixture(scope="module")
+def root() -> Made:
+    return make_ca("Contoso CA")
+
+
+@pytest.fixture(scope="module")
+def authority(root: Made) -> Authority:
+    return Authority("Contoso CA", [root.certificate])
+
+
+@pytest.fixture(scope="module")
+def enterprise(authority: Authority) -> Enterprise:
+    return Enterprise(["contoso.com", "contoso.net"], authority)
+
+
+# ---------------------------------------------------------------- Enterprise
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize(
+    "name", ["sip:contoso.com", "sip:eu.contoso.com", "sip.contoso.net", "sip:CONTOSO.com"]
+)
+def test_one_of_ours(enterprise: Enterprise, root: Made, role: Role, name: str) -> None:
+    """Our CA is valid for all of our clients and servers, in both roles."""
+    decision = enterprise.evaluate(show(make_leaf(root, name), role=role))
+    assert decision.peer is not None
+    assert decision.peer.domains == {name.removeprefix("sip:").lower()}
+    assert decision.peer.trust is Trust.ENTERPRISE
+    assert decision.by == "Enterprise contoso.com, contoso.net"
+
+
+@pytest.mark.parametrize("name", ["sip:fabrikam.com", "sip:evilcontoso.com", "com"])
+def test_our_ca_does_not_vouch_for_others(enterprise: Enterprise, root: Made, name: str) -> None:
+    decision = enterprise.evaluate(show(make_leaf(root, name)))
+    assert decision.code == Code.NAME_OUT_OF_SCOPE
+    assert decision.peer is None
+
+
+def test_others_do_not_vouch_for_us(enterprise: Enterprise) -> None:
+    """Not even one whose CA has the name of ours."""
+    stranger, forger = make_ca("Stranger CA"), make_ca("Contoso CA")
+    by_stranger = enterprise.evaluate(show(make_leaf(stranger, "sip:contoso.com")))
+    assert (by_stranger.code, by_stranger.concerned) == (Code.PATH_UNKNOWN_CA, True)
+    by_forger = enterprise.evaluate(show(make_leaf(forger, "sip:contoso.com")))
+    assert by_forger.code == Code.PATH_SIGNATURE
+
+
+@pytest.mark.parametrize(
+    ("expected", "code"),
+    [
+        ("contoso.com", Code.ACCEPTED),
+        ("sip:alice@Contoso.com;transport=tls", Code.ACCEPTED),
+        ("contoso.net", Code.NAME_MISMATCH),
+        ("eu.contoso.com", Code.NAME_MISMATCH),
+        ("fabrikam.com", Code.NAME_MISMATCH),
+    ],
+)
+def test_outbound_the_expected_name_is_proven(
+    enterprise: Enterprise, root: Made, expected: str, code: Code
+) -> None:
+    """That a server is one of ours does not make it the one that was asked for."""
+    leaf = make_leaf(root, "sip:contoso.com")
+    assert enterprise.evaluate(show(leaf, role="server", reference=expected)).code == code
+
+
+def test_an_expired_certificate_of_ours(enterprise: Enterprise, root: Made) -> None:
+    leaf = make_leaf(root, "sip:contoso.com", not_after=NOW)
+    assert enterprise.evaluate(show(leaf)).accepted
+    assert enterprise.evaluate(show(leaf, now=NOW + SECOND)).code == Code.PATH_EXPIRED
+
+
+def test_the_name_rules_are_chosen(authority: Authority, root: Made) -> None:
+    """An old server with a common name only is known under the rules of its time."""
+    old_server = show(make_leaf(root, subject="sip.contoso.com"))
+    ocs = Enterprise(["contoso.com"], authority, names=NameRules.OCS)
+    assert ocs.evaluate(old_server).accepted
+    assert Enterprise(["contoso.com"], authority).evaluate(old_server).code == Code.NAME_NONE
+
+
+@pytest.mark.parametrize("domains", [[], "contoso.com", ["*.contoso.com"], ["192.0.2.1"], [""]])
+def test_faulty_domains_are_refused_when_built(authority: Authority, domains: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        Enterprise(domains, authority)
+
+
+def test_an_enterprise_is_a_value(authority: Authority, enterprise: Enterprise) -> None:
+    assert enterprise == Enterprise(["Contoso.net", "contoso.com"], authority)
+    assert enterprise != Enterprise(["contoso.com"], authority)
+    assert enterprise.domains == Scope(["contoso.com", "contoso.net"])
+    assert isinstance(enterprise, Combinable)
+
+
+def test_an_enterprise_evolves(authority: Authority, enterprise: Enterprise) -> None:
+    """``attrs.evolve`` is what a user changes one field of a frozen value with."""
+    changed = evolve(enterprise, names=NameRules.OCS)
+    assert changed == Enterprise(["contoso.com", "contoso.net"], authority, names=NameRules.OCS)
+
+
+# ---------------------------------------------------------------- TrustedServers
+
+EVIDENCE = Evidence((), "client", now=NOW)
+
+
+def known(*names: BelievedName) -> Peer:
+    return Peer(names, (), NOW + YEAR)
+
+
+def domain(name: str) -> BelievedName:
+    return BelievedName(name)
+
+
+def host(name: str) -> BelievedName:
+    return BelievedName(name, domain=False, host=True)
+
+
+@pytest.mark.parametrize(
+    ("believed", "good"),
+    [
+        ([domain("sip.contoso.com")], True),
+        ([host("sip.contoso.com")], True),
+        ([domain("contoso.com"), host("sip.contoso.com")], True),
+        ([domain("contoso.com"), domain("pc.contoso.com"), host("edge.contoso.com")], True),
+        ([domain("contoso.com")], False),
+        ([domain("a.sip.contoso.com")], False),
+        ([domain("xsip.contoso.com")], False),
+        ([domain("contoso.com"), host("pc.contoso.com")], False),
+    ],
+)
+def test_a_believed_name_is_on_the_list(believed: list[BelievedName], good: bool) -> None:
+    """Equality, neither above nor below: the list names machines."""
+    listed = TrustedServers(["sip.contoso.com", "edge.contoso.com"])
+    peer = known(*believed)
+    decision = listed.check(peer, EVIDENCE)
+    assert decision.accepted is good
+    assert decision.by == "TrustedServers"
+    assert decision.evidence is EVIDENCE
+    assert decision.peer == (peer if good else None)
+    if not good:
+        assert decision.code == Code.SERVER_NOT_LISTED
+
+
+def test_the_answer_tells_the_name_that_was_found_and_the_list() -> None:
+    listed = TrustedServers(["sip.contoso.com", "edge.contoso.com"])
+    on_it = listed.check(known(domain("contoso.com"), host("sip.contoso.com")), EVIDENCE)
+    assert on_it.reason == "sip.contoso.com is on the list"
+    off_it = listed.check(known(domain("contoso.com"), host("pc.contoso.com")), EVIDENCE)
+    for shown in ("contoso.com", "pc.contoso.com", "edge.contoso.com", "sip.contoso.com"):
+        assert shown in off_it.reason
+
+
+def test_a_dns_name_beside_a_uri_counts(enterprise: Enterprise, root: Made) -> None:
+    """RFC 5922 says that it is no SIP identity; here it names the machine, which is the point."""
+    policy = enterprise & TrustedServers(["sip.contoso.com"])
+    server = make_leaf(root, "sip:contoso.com", "sip.contoso.com")
+    desktop = make_leaf(root, "sip:contoso.com", "pc.contoso.com")
+    assert policy.evaluate(show(server)).accepted
+    assert policy.evaluate(show(desktop)).code == Code.SERVER_NOT_LISTED
+    # It is still no identity to ask for.
+    asked = show(server, role="server", reference="sip.contoso.com")
+    assert policy.evaluate(asked).code == Code.NAME_MISMATCH
+
+
+def test_only_believed_names_are_held_against_the_list(authority: Authority, root: Made) -> None:
+    """A name that stands in the certificate, but is not believed, opens nothing."""
+    policy = Enterprise(["contoso.com"], authority) & TrustedServers(
+        ["sip.fabrikam.com", "sip.contoso.com"]
+    )
+    out_of_scope = make_leaf(root, "sip:contoso.com", "sip.fabrikam.com")
+    assert policy.evaluate(show(out_of_scope)).code == Code.SERVER_NOT_LISTED
+    common_name = make_leaf(root, "sip:contoso.com", subject="sip.contoso.com")
+    assert policy.evaluate(show(common_name)).code == Code.SERVER_NOT_LISTED
+    user = make_leaf(root, "sip:contoso.com", "sip:bob@sip.contoso.com")
+    assert policy.evaluate(show(user)).code == Code.SERVER_NOT_LISTED
+    stranger = make_leaf(make_ca("Stranger CA"), "sip.contoso.com")
+    assert policy.evaluate(show(stranger)).code == Code.PATH_UNKNOWN_CA
+
+
+def test_the_list_does_not_replace_the_expected_name(enterprise: Enterprise, root: Made) -> None:
+    policy = enterprise & TrustedServers(["sip.contoso.com"])
+    leaf = make_leaf(root, "sip.contoso.com")
+    expected = ReferenceIdentity.parse("contoso.net", host="sip.contoso.com")
+    assert policy.evaluate(show(leaf, role="server", reference=expected)).accepted
+    decision = policy.evaluate(show(leaf, role="server", reference="contoso.net"))
+    assert decision.code == Code.NAME_MISMATCH
+
+
+@pytest.mark.parametrize("names", [["192.0.2.1"], ["sip.contoso.com", "127.1"], ["2001:db8::1"]])
+def test_an_ip_address_is_no_trusted_server(names: list[str]) -> None:
+    """Whoever holds an address is not proven by it."""
+    with pytest.raises(ConfigurationError, match="is no domain"):
+        TrustedServers(names)
+
+
+def test_an_empty_list_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="TrustedServers of nothing"):
+        TrustedServers([])
+
+
+@pytest.mark.parametrize("names", ["sip.contoso.com", ["*.contoso.com"], [None]])
+def test_a_faulty_list_is_refused(names: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        TrustedServers(names)
+
+
+def test_a_bare_string_is_no_list_of_servers() -> None:
+    with pytest.raises(ConfigurationError, match=r"write \['sip.contoso.com'\]"):
+        TrustedServers("sip.contoso.com")
+
+
+def test_the_list_is_canonical_and_evolves() -> None:
+    listed = TrustedServers(["SIP.Contoso.com"])
+    assert listed.names == {"sip.contoso.com"}
+    assert evolve(listed) == listed == TrustedServers({"sip.contoso.com"})
+
+
+def test_the_explanation_of_a_server_that_is_not_listed(enterprise: Enterprise, root: Made) -> None:
+    """It shows that the enterprise believed the peer, and that the list did not have it."""
+    policy = enterprise & TrustedServers(["sip.contoso.com"])
+    decision = policy.evaluate(show(make_leaf(root, "pc.contoso.com")))
+    assert [(part.by, part.accepted) for part in decision.parts] == [
+        ("Enterprise contoso.com, contoso.net", True),
+        ("TrustedServers", False),
+    ]
+    text = decision.explain()
+    assert text.startswith("refused: server.not-listed")
+    assert "add its FQDN to TrustedServers" in text
+    assert isinstance(decision, Decision)

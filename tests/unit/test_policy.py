@@ -1,0 +1,561 @@
+"""Policies and conditions: how they combine, and that no combination believes too much."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import logging
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from attrs import field, frozen
+from certificates import NOW, YEAR, Made, make_ca, make_leaf, show
+from hypothesis import given
+from hypothesis import strategies as st
+
+from siptls import (
+    BelievedName,
+    Code,
+    Combinable,
+    CombinableCondition,
+    Condition,
+    ConfigurationError,
+    Decision,
+    Enterprise,
+    Evidence,
+    Peer,
+    ReferenceIdentity,
+    Trust,
+    TrustedServers,
+    TrustPolicy,
+)
+from siptls.testing import CertificateAuthority
+from siptls.trust.policy import AllOf, AnyOf, Restricted, judge
+
+# ---------------------------------------------------------------- policies of our own
+
+
+@frozen
+class Believes:
+    """A policy by protocol alone: it inherits from nothing, and believes these names."""
+
+    names: frozenset[str] = field(converter=frozenset)
+    trust: Trust = Trust.PUBLIC
+    days: int = 1
+
+    def evaluate(self, evidence: Evidence, /) -> Decision:
+        names = [BelievedName(name, authority="test", trust=self.trust) for name in self.names]
+        peer = Peer(names, (), NOW + dt.timedelta(days=self.days))
+        return Decision.accept(peer, "believed", by="Believes", evidence=evidence)
+
+
+@frozen
+class Refuses:
+    """A policy that refuses, with this code."""
+
+    code: str = Code.PATH_UNKNOWN_CA
+    reason: str = "refused"
+
+    def evaluate(self, evidence: Evidence, /) -> Decision:
+        return Decision.refuse(self.code, self.reason, by="Refuses", evidence=evidence)
+
+
+@frozen
+class Raises:
+    """A policy, and a condition, with a fault in its code."""
+
+    error: Callable[[], BaseException] = lambda: ZeroDivisionError("by nothing")
+
+    def evaluate(self, evidence: Evidence, /) -> Decision:
+        raise self.error()
+
+
+@frozen
+class Returns:
+    """A policy that returns something or other."""
+
+    value: Any
+
+    def evaluate(self, evidence: Evidence, /) -> Decision:
+        return self.value  # type: ignore[no-any-return]
+
+
+@frozen
+class Holds:
+    """A condition by protocol alone."""
+
+    def check(self, peer: Peer, evidence: Evidence, /) -> Decision:
+        return Decision.accept(peer, "it holds", by="Holds")
+
+
+@frozen
+class Fails:
+    """A condition that does not hold."""
+
+    code: str = Code.SERVER_NOT_LISTED
+
+    def check(self, peer: Peer, evidence: Evidence, /) -> Decision:
+        return Decision.refuse(self.code, "it does not hold", by="Fails")
+
+
+@frozen
+class ConditionReturns:
+    value: Any
+
+    def check(self, peer: Peer, evidence: Evidence, /) -> Decision:
+        return self.value  # type: ignore[no-any-return]
+
+
+@frozen
+class ConditionRaises:
+    def check(self, peer: Peer, evidence: Evidence, /) -> Decision:
+        raise ZeroDivisionError("by nothing")
+
+
+class Own(Combinable):
+    """A policy of a user who inherits: it gets the operators."""
+
+    def evaluate(self, evidence: Evidence, /) -> Decision:
+        return Believes({"own.example"}).evaluate(evidence)
+
+
+class OwnCondition(CombinableCondition):
+    def check(self, peer: Peer, evidence: Evidence, /) -> Decision:
+        return Decision.accept(peer, "it holds", by="OwnCondition")
+
+
+# What is no Decision, though some of it is true, and some looks like one.
+GARBAGE = [
+    True,
+    None,
+    1,
+    "accepted",
+    Decision,
+    SimpleNamespace(accepted=True, code=Code.ACCEPTED, reason="", peer=object(), parts=()),
+]
+
+EVIDENCE = Evidence((), "client", now=NOW)
+
+
+def expecting(domain: str, host: str | None = None) -> Evidence:
+    reference = ReferenceIdentity.parse(domain, host=host)
+    return Evidence((), "server", now=NOW, reference=reference)
+
+
+def believed(decision: Decision) -> frozenset[str]:
+    """Give the names that a decision believes: none if it refuses."""
+    return frozenset() if decision.peer is None else decision.peer.domains
+
+
+def summary(decision: Decision) -> tuple[Any, ...]:
+    """Give what must not depend on the order of parts."""
+    peer = decision.peer
+    facts = None if peer is None else (peer.names, peer.expires, peer.trust)
+    return decision.accepted, decision.code, decision.reason, facts
+
+
+# ---------------------------------------------------------------- the laws
+
+DOMAINS = ["a.example", "b.example", "c.example", "d.example"]
+REFUSAL_CODES = [code for code in Code if code is not Code.ACCEPTED]
+
+believing = st.builds(
+    Believes,
+    st.sets(st.sampled_from(DOMAINS), min_size=1),
+    st.sampled_from(Trust),
+    st.integers(1, 5),
+)
+refusing = st.one_of(
+    st.builds(Refuses, st.sampled_from([*REFUSAL_CODES, "custom.code"]), st.text(max_size=3)),
+    st.just(Raises()),
+    st.sampled_from(GARBAGE[:4]).map(Returns),
+)
+policies = st.one_of(believing, refusing)
+conditions = st.sampled_from(
+    [Holds(), OwnCondition(), Fails(), Fails("custom.code"), ConditionRaises(), ConditionReturns(1)]
+)
+evidences = st.one_of(st.just(EVIDENCE), st.sampled_from(DOMAINS).map(expecting))
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """Keep the tracebacks of policies that raise on purpose out of the report."""
+    caplog.set_level(logging.CRITICAL + 1, logger="siptls")
+
+
+@given(st.lists(policies, min_size=1, max_size=5), evidences)
+def test_an_any_of_believes_the_union(parts: list[TrustPolicy], evidence: Evidence) -> None:
+    """Exactly what its parts believe, each judged by itself: no name more, none less."""
+    alone = [believed(judge(part, evidence)) for part in parts]
+    decision = AnyOf(parts).evaluate(evidence)
+    assert believed(decision) == frozenset().union(*alone)
+    assert decision.accepted is any(alone)
+
+
+@given(st.lists(policies, min_size=1, max_size=4), evidences)
+def test_the_order_of_parts_does_not_matter(parts: list[TrustPolicy], evidence: Evidence) -> None:
+    """Neither for the names nor for the code and the sentence that are reported."""
+    results = {summary(AnyOf(order).evaluate(evidence)) for order in itertools.permutations(parts)}
+    assert len(results) == 1
+
+
+@given(policies, policies, policies)
+def test_the_grouping_of_parts_does_not_matter(
+    a: TrustPolicy, b: TrustPolicy, c: TrustPolicy
+) -> None:
+    """Combinations are flat: the very same `AnyOf` comes out."""
+    assert AnyOf([AnyOf([a, b]), c]) == AnyOf([a, AnyOf([b, c])]) == AnyOf([a, b, c])
+
+
+@given(policies, evidences)
+def test_a_policy_beside_itself_changes_nothing(policy: TrustPolicy, evidence: Evidence) -> None:
+    once, twice = AnyOf([policy]).evaluate(evidence), AnyOf([policy, policy]).evaluate(evidence)
+    assert summary(once) == summary(twice)
+
+
+@given(policies, st.lists(conditions, min_size=1, max_size=3), evidences)
+def test_a_condition_never_adds(
+    policy: TrustPolicy, parts: list[Condition], evidence: Evidence
+) -> None:
+    """``policy & condition`` believes what the policy believes, or nothing."""
+    alone = judge(policy, evidence)
+    decision = Restricted(policy, AllOf(parts)).evaluate(evidence)
+    holds = all(isinstance(part, Holds | OwnCondition) for part in parts)
+    assert decision.accepted is (alone.accepted and holds)
+    assert decision.peer == (alone.peer if holds else None)
+
+
+@given(believing, st.lists(conditions, min_size=1, max_size=3))
+def test_the_order_of_conditions_does_not_matter(
+    policy: TrustPolicy, parts: list[Condition]
+) -> None:
+    results = {
+        summary(Restricted(policy, AllOf(order)).evaluate(EVIDENCE))
+        for order in itertools.permutations(parts)
+    }
+    assert len(results) == 1
+
+
+@given(policies, policies, conditions, evidences)
+def test_a_condition_distributes(
+    a: TrustPolicy, b: TrustPolicy, condition: Condition, evidence: Evidence
+) -> None:
+    """``(a | b) & c`` believes the same names as ``a & c | b & c``, if c asks nothing of names."""
+    left = Restricted(AnyOf([a, b]), condition)
+    right = AnyOf([Restricted(a, condition), Restricted(b, condition)])
+    assert believed(left.evaluate(evidence)) == believed(right.evaluate(evidence))
+
+
+@given(st.lists(policies, min_size=1, max_size=4), st.sampled_from(DOMAINS))
+def test_the_expected_name_is_believed_in_whatever_is_accepted(
+    parts: list[TrustPolicy], domain: str
+) -> None:
+    """No combination accepts a peer that did not prove the name that was asked for."""
+    decision = AnyOf(parts).evaluate(expecting(domain))
+    assert not decision.accepted or domain in believed(decision)
+
+
+@given(st.lists(believing, min_size=1, max_size=4))
+def test_a_union_expires_with_the_first_and_has_the_firmest_trust(parts: list[Believes]) -> None:
+    peer = AnyOf(parts).evaluate(EVIDENCE).peer
+    assert peer is not None
+    assert peer.expires == NOW + dt.timedelta(days=min(part.days for part in parts))
+    firmness = list(Trust)
+    assert peer.trust is min((part.trust for part in parts), key=firmness.index)
+
+
+def test_the_path_that_a_union_shows_does_not_depend_on_the_order() -> None:
+    """Of three peers on equal ground, the same path is shown whatever the order."""
+    root = make_ca("Root")
+
+    def peer(chain: Made, *names: str) -> Peer:
+        return Peer([BelievedName(name) for name in names], [chain.certificate], NOW + YEAR)
+
+    peers = [
+        peer(make_leaf(root, "sip:b.example"), "b.example"),
+        peer(make_leaf(root, "sip:c.example"), "b.example", "bb.example"),
+        peer(make_leaf(root, "sip:d.example"), "c.example"),
+    ]
+    shown = {(a | b | c).chain for a, b, c in itertools.permutations(peers)}
+    assert len(shown) == 1
+
+
+# ---------------------------------------------------------------- judging
+
+
+def test_a_sound_answer_is_given_as_it_is() -> None:
+    """`judge` adds nothing to a decision that is in order."""
+    accepted, refused = Believes({"a.example"}), Refuses(Code.PATH_EXPIRED)
+    assert judge(accepted, EVIDENCE) == accepted.evaluate(EVIDENCE)
+    assert judge(accepted, expecting("a.example")).accepted
+    assert judge(refused, expecting("a.example")) == refused.evaluate(EVIDENCE)
+
+
+def test_an_acceptance_without_the_expected_name_is_refused() -> None:
+    """A user's policy may forget to look: the expected name is looked for once more."""
+    decision = judge(Believes({"a.example"}), expecting("b.example"))
+    assert decision.code == Code.NAME_MISMATCH
+    assert decision.reason == (
+        "expected b.example, which is not among the names that Believes believes"
+    )
+    assert [part.accepted for part in decision.parts] == [True]
+
+
+@pytest.mark.parametrize("believed_name", ["example", "x.a.example", "xa.example"])
+def test_the_expected_name_is_not_proven_by_a_relative(believed_name: str) -> None:
+    """RFC 5922 §7.2: equality, neither above nor below."""
+    assert judge(Believes({believed_name}), expecting("a.example")).code == Code.NAME_MISMATCH
+
+
+def test_the_expected_host_is_as_good_as_the_domain() -> None:
+    policy = Believes({"sip.a.example"})
+    assert judge(policy, expecting("a.example", host="sip.a.example")).accepted
+    assert not judge(policy, expecting("a.example", host="other.a.example")).accepted
+
+
+def test_a_policy_that_raises_has_refused(caplog: pytest.LogCaptureFixture) -> None:
+    """With the code for it, and the traceback in the log."""
+    caplog.set_level(logging.ERROR, logger="siptls")
+    decision = judge(Raises(), EVIDENCE)
+    assert decision.code == Code.POLICY_ERROR
+    assert decision.reason == "it raised ZeroDivisionError: by nothing"
+    assert decision.by == "Raises"
+    assert decision.evidence is EVIDENCE
+    (record,) = caplog.records
+    assert record.getMessage() == "policy Raises failed, so the peer is refused"
+    assert record.exc_info is not None
+
+
+def test_a_raising_part_refuses_while_the_others_count() -> None:
+    """The explanation holds all of them."""
+    for parts in itertools.permutations([Raises(), Believes({"a.example"}), Refuses()]):
+        decision = AnyOf(parts).evaluate(EVIDENCE)
+        assert believed(decision) == {"a.example"}
+        assert sorted(part.code for part in decision.parts) == sorted(
+            [Code.POLICY_ERROR, Code.ACCEPTED, Code.PATH_UNKNOWN_CA]
+        )
+    decision = AnyOf([Raises(), Refuses()]).evaluate(EVIDENCE)
+    assert decision.code == Code.POLICY_ERROR
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_is_not_swallowed(error: type[BaseException]) -> None:
+    """What ends a program ends it; it is no acceptance either."""
+    with pytest.raises(error):
+        judge(Raises(error), EVIDENCE)
+
+
+@pytest.mark.parametrize("value", GARBAGE, ids=repr)
+def test_a_policy_that_returns_garbage_has_refused(value: object) -> None:
+    decision = judge(Returns(value), EVIDENCE)
+    assert decision.code == Code.POLICY_ERROR
+    assert decision.reason.endswith("which is no Decision")
+    assert decision.by == "Returns"
+    assert AnyOf([Returns(value)]).evaluate(EVIDENCE).code == Code.POLICY_ERROR
+    assert Restricted(Returns(value), Holds()).evaluate(EVIDENCE).code == Code.POLICY_ERROR
+
+
+@pytest.mark.parametrize("value", GARBAGE, ids=repr)
+def test_a_condition_that_returns_garbage_has_refused(value: object) -> None:
+    policy = Believes({"a.example"})
+    for condition in (ConditionReturns(value), AllOf([Holds(), ConditionReturns(value)])):
+        decision = Restricted(policy, condition).evaluate(EVIDENCE)
+        assert decision.code == Code.POLICY_ERROR
+        assert decision.reason.endswith("which is no Decision")
+
+
+def test_a_condition_that_raises_has_refused(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, logger="siptls")
+    decision = Restricted(Believes({"a.example"}), ConditionRaises()).evaluate(EVIDENCE)
+    assert decision.code == Code.POLICY_ERROR
+    assert decision.reason == "it raised ZeroDivisionError: by nothing"
+    assert [part.by for part in decision.parts] == ["Believes", "ConditionRaises"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "condition ConditionRaises failed, so the peer is refused"
+    ]
+
+
+def test_a_condition_cannot_smuggle_names_in() -> None:
+    """The peer that a condition accepts is not the peer that is believed."""
+    other = Believes({"evil.example"}).evaluate(EVIDENCE)
+    decision = Restricted(Believes({"a.example"}), ConditionReturns(other)).evaluate(EVIDENCE)
+    assert believed(decision) == {"a.example"}
+    both = Restricted(Believes({"a.example"}), AllOf([ConditionReturns(other), Holds()]))
+    assert believed(both.evaluate(EVIDENCE)) == {"a.example"}
+
+
+def test_a_condition_is_not_asked_about_a_peer_that_nobody_believes() -> None:
+    """There is no peer to ask about; the policy's refusal stands as it is."""
+    refused = Refuses(Code.PATH_EXPIRED)
+    assert Restricted(refused, ConditionRaises()).evaluate(EVIDENCE) == refused.evaluate(EVIDENCE)
+
+
+def test_the_most_telling_refusal_is_reported() -> None:
+    parts = [Refuses(Code.PATH_UNKNOWN_CA), Refuses(Code.NAME_MISMATCH, "the other"), Refuses()]
+    decision = AnyOf(parts).evaluate(EVIDENCE)
+    assert (decision.code, decision.reason) == (Code.NAME_MISMATCH, "the other")
+    assert len(decision.parts) == 3
+    conditions = AllOf([Fails(), Holds(), Fails(Code.POLICY_ERROR)])
+    decision = Restricted(Believes({"a.example"}), conditions).evaluate(EVIDENCE)
+    assert decision.code == Code.POLICY_ERROR
+    assert [part.accepted for part in decision.parts[1].parts] == [False, True, False]
+
+
+def test_an_acceptance_tells_what_it_was_made_from() -> None:
+    """Every part is in the explanation, by its own name."""
+    policy = AnyOf([Believes({"b.example"}), Refuses(), Believes({"a.example"})])
+    decision = Restricted(policy, AllOf([Holds(), OwnCondition()])).evaluate(EVIDENCE)
+    assert decision.by == "restricted"
+    assert decision.reason == "believed: a.example, b.example"
+    assert [part.by for part in decision.parts] == ["any of", "all of"]
+    assert [part.by for part in decision.parts[0].parts] == ["Believes", "Refuses", "Believes"]
+    assert [part.by for part in decision.parts[1].parts] == ["Holds", "OwnCondition"]
+    assert decision.evidence is EVIDENCE
+
+
+# ---------------------------------------------------------------- the operators
+
+
+@pytest.fixture(scope="module")
+def ours(contoso: CertificateAuthority) -> Enterprise:
+    return Enterprise(["contoso.com"], contoso.authority())
+
+
+LISTED = TrustedServers(["sip.contoso.com"])
+
+
+def test_policies_combine_with_or(ours: Enterprise) -> None:
+    """Ours with ours, ours with a stranger's, on either side, and with combinations."""
+    own, foreign = Own(), Believes({"a.example"})
+    assert (ours | own).parts == (ours, own)
+    assert (ours | foreign).parts == (ours, foreign)
+    assert (foreign | ours).parts == (foreign, ours)
+    assert (ours | own | foreign).parts == (ours, own, foreign)
+    assert (ours | (own | foreign)).parts == (ours, own, foreign)
+    assert (foreign | (ours | own)).parts == (foreign, ours, own)
+    restricted = ours & LISTED
+    assert (restricted | foreign).parts == (restricted, foreign)
+    assert believed((foreign | own).evaluate(EVIDENCE)) == {"a.example", "own.example"}
+
+
+def test_conditions_combine_with_and(ours: Enterprise) -> None:
+    """Ours with ours, ours with a stranger's, on either side, and with policies."""
+    own, foreign = OwnCondition(), Holds()
+    assert (LISTED & own).parts == (LISTED, own)
+    assert (LISTED & foreign).parts == (LISTED, foreign)
+    assert (foreign & LISTED).parts == (foreign, LISTED)
+    assert (LISTED & (own & foreign)).parts == ((LISTED & own) & foreign).parts
+    assert len((LISTED & own & foreign).parts) == 3
+    assert (ours & foreign) == Restricted(ours, foreign)
+    assert (Believes({"a.example"}) & own) == Restricted(Believes({"a.example"}), own)
+    both = (ours | Own()) & (own & foreign)
+    assert believed(both.evaluate(EVIDENCE)) == {"own.example"}
+    assert believed((ours & LISTED & own).evaluate(EVIDENCE)) == frozenset()
+
+
+def test_a_condition_after_another_narrows_further(ours: Enterprise) -> None:
+    """``policy & c & d`` is `Restricted` twice; both must hold."""
+    policy = Own() & Holds()
+    assert (policy & OwnCondition()).evaluate(EVIDENCE).accepted
+    assert (policy & Fails()).evaluate(EVIDENCE).code == Code.SERVER_NOT_LISTED
+
+
+def test_or_binds_weaker_than_and(ours: Enterprise) -> None:
+    """``a | b & c`` restricts b alone, as an operator reads it."""
+    combined = ours | Own() & Fails()
+    assert [type(part) for part in combined.parts] == [Enterprise, Restricted]
+
+
+@pytest.mark.parametrize("other", [LISTED, OwnCondition(), Holds(), None, True, "contoso.com"])
+def test_a_policy_or_anything_else_is_a_type_error(ours: Enterprise, other: object) -> None:
+    with pytest.raises(TypeError, match="unsupported operand"):
+        ours | other
+    with pytest.raises(TypeError, match="unsupported operand"):
+        other | ours
+
+
+@pytest.mark.parametrize("other", [Own(), Believes({"a.example"}), None, True])
+def test_a_policy_and_anything_but_a_condition_is_a_type_error(
+    ours: Enterprise, other: object
+) -> None:
+    """The intersection of two policies is not defined, on purpose."""
+    with pytest.raises(TypeError, match="unsupported operand"):
+        ours & other
+
+
+@pytest.mark.parametrize("other", [None, True, "sip.contoso.com"])
+def test_a_condition_and_anything_else_is_a_type_error(other: object) -> None:
+    with pytest.raises(TypeError, match="unsupported operand"):
+        LISTED & other
+    with pytest.raises(TypeError, match="unsupported operand"):
+        other & LISTED
+
+
+def test_a_condition_stands_on_the_right(ours: Enterprise) -> None:
+    """``condition & policy`` reads the wrong way round: it is refused, not guessed."""
+    with pytest.raises(TypeError, match="unsupported operand"):
+        LISTED & ours
+
+
+@pytest.mark.parametrize("make", [Own, OwnCondition, lambda: AnyOf([Own()]), lambda: LISTED])
+@pytest.mark.parametrize(
+    "use",
+    [bool, lambda thing: thing and thing, lambda thing: thing or thing, lambda thing: not thing],
+    ids=["bool", "and", "or", "not"],
+)
+def test_nothing_that_combines_has_a_truth_value(
+    make: Callable[[], Any], use: Callable[[Any], object]
+) -> None:
+    """Python would drop one of two policies without a word."""
+    with pytest.raises(TypeError, match=r"combine policies with \| and conditions with &"):
+        use(make())
+
+
+# ---------------------------------------------------------------- building
+
+
+@pytest.mark.parametrize("empty", [(), [], iter(())])
+def test_an_empty_combination_is_refused_when_built(empty: Iterable[Any]) -> None:
+    """A list that is empty by mistake must not trust nobody in silence, nor everybody."""
+    parts = list(empty)
+    with pytest.raises(ConfigurationError, match="AnyOf of nothing could believe nobody"):
+        AnyOf(parts)
+    with pytest.raises(ConfigurationError, match="AllOf of nothing would let everyone pass"):
+        AllOf(parts)
+
+
+@pytest.mark.parametrize("part", [LISTED, None, "policy", object()])
+def test_only_policies_are_parts_of_an_any_of(part: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"no policy: it has no evaluate"):
+        AnyOf([Own(), part])
+
+
+@pytest.mark.parametrize("part", [Own(), None, "condition", object()])
+def test_only_conditions_are_parts_of_an_all_of(part: Any) -> None:
+    with pytest.raises(ConfigurationError, match="no condition: it has no check"):
+        AllOf([LISTED, part])
+
+
+def test_combinations_are_values(ours: Enterprise) -> None:
+    """Equal parts make equal combinations, with one hash."""
+    assert (ours | Refuses()) == (ours | Refuses())
+    assert (ours & LISTED) == (ours & TrustedServers(["SIP.contoso.com"]))
+    assert len({ours & LISTED, ours & LISTED}) == 1
+    assert isinstance(ours | Refuses(), TrustPolicy)
+    assert isinstance(ours & LISTED, TrustPolicy)
+    assert isinstance(LISTED & Holds(), Condition)
+
+
+def test_a_real_peer_goes_through_a_combination(
+    ours: Enterprise, contoso: CertificateAuthority
+) -> None:
+    """The whole of it once, with certificates: the enterprise believes, the list narrows."""
+    now = contoso.certificate.not_valid_before_utc + 10 * YEAR
+    ca = Made(contoso.certificate, contoso.key)
+    dates = {"not_before": now - YEAR, "not_after": now + YEAR}
+    policy = (ours & LISTED) | Refuses()
+    for name, code in [("sip.contoso.com", Code.ACCEPTED), ("pc.contoso.com", "server.not-listed")]:
+        decision = judge(policy, show(make_leaf(ca, name, **dates), now=now))
+        assert decision.code == code

@@ -1,0 +1,309 @@
+"""Scope: for which domains an authority may vouch, and what becomes of the other names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from attrs import evolve
+from certificates import NOW, SECOND, YEAR, Made, make_ca, make_leaf, show
+from hypothesis import given
+from hypothesis import strategies as st
+
+from siptls import Authority, Code, ConfigurationError, NameKind, NameRules, Role, Trust
+from siptls.trust.names import ReferenceIdentity
+from siptls.trust.scope import Scope, Voucher
+
+# ---------------------------------------------------------------- the scope
+
+
+@pytest.mark.parametrize(
+    ("domain", "covered"),
+    [
+        ("contoso.com", True),
+        ("eu.contoso.com", True),
+        ("a.b.eu.contoso.com", True),
+        ("evilcontoso.com", False),
+        ("contoso.com.evil.example", False),
+        ("com", False),
+        ("contoso", False),
+        ("contoso.co", False),
+        ("xcontoso.com", False),
+        ("", False),
+        (".contoso.com", True),  # no canonical domain; nothing gives one
+    ],
+)
+def test_a_scope_goes_label_by_label(domain: str, covered: bool) -> None:
+    assert Scope(["contoso.com"]).covers(domain) is covered
+
+
+def test_a_scope_of_several() -> None:
+    scope = Scope(["contoso.com", "eu.fabrikam.com"])
+    assert scope.covers("eu.fabrikam.com")
+    assert scope.covers("sip.contoso.com")
+    assert not scope.covers("fabrikam.com")
+    assert not scope.covers("us.fabrikam.com")
+
+
+def test_a_scope_is_canonical() -> None:
+    """Capitals and U-labels are what an operator writes; equal scopes are equal."""
+    scope = Scope(["Contoso.COM", "bücher.example", "contoso.com"])
+    assert scope == Scope({"contoso.com", "xn--bcher-kva.example"})
+    assert str(scope) == "contoso.com, xn--bcher-kva.example"
+
+
+labels = st.lists(st.sampled_from(["a", "b", "ab", "com"]), min_size=1, max_size=4)
+
+
+@given(labels, labels)
+def test_a_scope_covers_what_ends_with_its_labels(scope: list[str], domain: list[str]) -> None:
+    """The law: a list of labels is covered if the scope's labels are its end."""
+    covered = Scope([".".join(scope)]).covers(".".join(domain))
+    assert covered is (domain[-len(scope) :] == scope)
+
+
+def test_a_scope_of_nothing_is_refused() -> None:
+    """It would cover nothing; that is never what was meant."""
+    with pytest.raises(ConfigurationError, match="no domains"):
+        Scope([])
+
+
+def test_a_bare_string_is_no_list_of_domains() -> None:
+    """Its letters would be taken for domains."""
+    with pytest.raises(ConfigurationError, match=r"write \['contoso.com'\]"):
+        Scope("contoso.com")
+
+
+@pytest.mark.parametrize("domain", ["", "*.contoso.com", "192.0.2.1", "sip:contoso.com", None])
+def test_what_is_no_domain_is_refused(domain: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        Scope(["contoso.com", domain])
+
+
+# ---------------------------------------------------------------- vouching
+
+
+@pytest.fixture(scope="module")
+def root() -> Made:
+    return make_ca("Contoso CA")
+
+
+@pytest.fixture(scope="module")
+def voucher(root: Made) -> Voucher:
+    authority = Authority("Contoso CA", [root.certificate])
+    scope = Scope(["contoso.com"])
+    return Voucher("Enterprise", authority, scope, NameRules.RFC5922, Trust.ENTERPRISE)
+
+
+def test_a_name_in_scope_is_believed(root: Made, voucher: Voucher) -> None:
+    """The believed name says where it stood, who vouches for it, and on what ground."""
+    leaf = make_leaf(root, "sip:contoso.com", "sip.contoso.com", not_after=NOW + SECOND)
+    decision = voucher.judge(show(leaf))
+    assert decision.accepted
+    assert decision.by == "Enterprise"
+    assert decision.reason == "Contoso CA vouches for contoso.com, sip.contoso.com"
+    peer = decision.peer
+    assert peer is not None
+    assert peer.domains == {"contoso.com"}
+    assert peer.hosts == {"sip.contoso.com"}
+    assert peer.trust is Trust.ENTERPRISE
+    assert peer.expires == NOW + SECOND
+    assert peer.chain == (leaf.certificate, root.certificate)
+    by_kind = {name.kind: name for name in peer.names}
+    uri, dns = by_kind[NameKind.URI], by_kind[NameKind.DNS]
+    assert (uri.name, uri.domain, uri.host) == ("contoso.com", True, False)
+    assert (dns.name, dns.domain, dns.host) == ("sip.contoso.com", False, True)
+    assert {name.authority for name in peer.names} == {"Contoso CA"}
+
+
+def test_a_dns_name_without_uri_is_domain_and_host(root: Made, voucher: Voucher) -> None:
+    peer = voucher.judge(show(make_leaf(root, "sip.contoso.com"))).peer
+    assert peer is not None
+    assert peer.domains == peer.hosts == {"sip.contoso.com"}
+
+
+@pytest.mark.parametrize(
+    "name", ["sip:fabrikam.com", "sip:evilcontoso.com", "fabrikam.com", "sip:com"]
+)
+def test_a_name_out_of_scope_is_refused(root: Made, voucher: Voucher, name: str) -> None:
+    """The CA is known, the path is proven: and yet it may not vouch for that."""
+    decision = voucher.judge(show(make_leaf(root, name)))
+    assert decision.code == Code.NAME_OUT_OF_SCOPE
+    domain = name.removeprefix("sip:")
+    assert decision.reason == (
+        f"the certificate vouches for {domain}, but Contoso CA may do so for contoso.com only"
+    )
+
+
+@pytest.mark.parametrize("expected", [None, "contoso.com"])
+def test_of_names_in_and_out_of_scope_those_in_are_believed(
+    root: Made, voucher: Voucher, expected: str | None
+) -> None:
+    """The other is dropped, and the explanation tells of it."""
+    leaf = make_leaf(root, "sip:contoso.com", "sip:fabrikam.com", "fabrikam.com")
+    decision = voucher.judge(show(leaf, role=Role.SERVER, reference=expected))
+    assert decision.peer is not None
+    assert decision.peer.domains | decision.peer.hosts == {"contoso.com"}
+    inside, uri, dns, common_name = decision.notes
+    assert inside.startswith("sip:contoso.com: counts")
+    assert uri == "sip:fabrikam.com: dropped, Contoso CA may vouch for contoso.com only"
+    assert dns == "DNS:fabrikam.com: dropped, Contoso CA may vouch for contoso.com only"
+    assert common_name.startswith("CN:leaf: does not count")
+
+
+def test_a_name_that_is_expected_but_out_of_scope_is_told_as_such(
+    root: Made, voucher: Voucher
+) -> None:
+    """It stands in the certificate: a mere mismatch would hide an attack."""
+    leaf = make_leaf(root, "sip:contoso.com", "sip:fabrikam.com")
+    decision = voucher.judge(show(leaf, role=Role.SERVER, reference="fabrikam.com"))
+    assert decision.code == Code.NAME_OUT_OF_SCOPE
+    assert "vouches for fabrikam.com, but" in decision.reason
+    assert "sip:fabrikam.com: dropped" in " ".join(decision.notes)
+
+
+@pytest.mark.parametrize("expected", ["eu.contoso.com", "com", "evilcontoso.com"])
+def test_a_name_that_is_expected_but_not_presented_is_a_mismatch(
+    root: Made, voucher: Voucher, expected: str
+) -> None:
+    """A domain in scope is no proof of another in scope."""
+    leaf = make_leaf(root, "sip:contoso.com")
+    decision = voucher.judge(show(leaf, role=Role.SERVER, reference=expected))
+    assert decision.code == Code.NAME_MISMATCH
+    assert decision.reason == f"expected {expected}; the certificate proves contoso.com"
+
+
+def test_a_mismatch_tells_of_the_name_of_the_machine(root: Made, voucher: Voucher) -> None:
+    """The operator sees why the dNSName beside the URI did not help."""
+    leaf = make_leaf(root, "sip:contoso.com", "sip.contoso.com")
+    decision = voucher.judge(show(leaf, role=Role.SERVER, reference="sip.contoso.com"))
+    assert decision.code == Code.NAME_MISMATCH
+    assert decision.reason.endswith(
+        "proves contoso.com, and sip.contoso.com only as the name of the machine"
+    )
+
+
+@pytest.mark.parametrize("name", ["sip:alice@contoso.com", "sips:contoso.com", "*.contoso.com"])
+def test_a_certificate_that_identifies_no_domain(root: Made, voucher: Voucher, name: str) -> None:
+    decision = voucher.judge(show(make_leaf(root, name)))
+    assert decision.code == Code.NAME_NONE
+    assert "none identifies a SIP domain under RFC5922" in decision.reason
+    assert len(decision.notes) == 2
+    assert all("does not count" in note for note in decision.notes)
+
+
+def test_a_certificate_without_any_name(root: Made, voucher: Voucher) -> None:
+    decision = voucher.judge(show(make_leaf(root, subject="Phone 7")))
+    assert decision.code == Code.NAME_NONE
+
+
+def test_a_host_without_a_domain_is_nobody(root: Made, voucher: Voucher) -> None:
+    """The URI is out of scope, what is left names a machine only: no SIP domain is proven."""
+    leaf = make_leaf(root, "sip:fabrikam.com", "sip.contoso.com")
+    decision = voucher.judge(show(leaf))
+    assert decision.code == Code.NAME_OUT_OF_SCOPE
+    assert "vouches for fabrikam.com" in decision.reason
+
+
+def test_without_scope_any_name_is_believed(root: Made, voucher: Voucher) -> None:
+    leaf = make_leaf(root, "sip:fabrikam.com", "sip:contoso.com")
+    decision = evolve(voucher, scope=None).judge(show(leaf))
+    assert decision.peer is not None
+    assert decision.peer.domains == {"fabrikam.com", "contoso.com"}
+
+
+# ---------------------------------------------------------------- NameRules.OCS
+
+
+@pytest.fixture(scope="module")
+def ocs(voucher: Voucher) -> Voucher:
+    return evolve(voucher, rules=NameRules.OCS)
+
+
+def expecting(domain: str, host: str | None = None) -> dict[str, Any]:
+    return {"role": Role.SERVER, "reference": ReferenceIdentity.parse(domain, host=host)}
+
+
+def test_ocs_takes_the_dns_name_of_the_machine_for_the_expected_host(
+    root: Made, voucher: Voucher, ocs: Voucher
+) -> None:
+    """DNS is trusted to say that sip.contoso.com serves example.net; RFC 5922 does not."""
+    leaf = make_leaf(root, "sip:contoso.com", "sip.contoso.com")
+    expected = expecting("eu.contoso.com", "sip.contoso.com")
+    assert ocs.judge(show(leaf, **expected)).accepted
+    assert voucher.judge(show(leaf, **expected)).code == Code.NAME_MISMATCH
+    other = expecting("eu.contoso.com", "sip2.contoso.com")
+    assert ocs.judge(show(leaf, **other)).code == Code.NAME_MISMATCH
+
+
+def test_ocs_does_not_take_the_machine_for_the_domain(root: Made, ocs: Voucher) -> None:
+    """A dNSName beside a URI answers for a host only, never for the domain that was asked for."""
+    leaf = make_leaf(root, "sip:contoso.com", "sip.contoso.com")
+    assert ocs.judge(show(leaf, **expecting("sip.contoso.com"))).code == Code.NAME_MISMATCH
+
+
+def test_ocs_reads_the_common_name_of_a_certificate_without_san(
+    root: Made, voucher: Voucher, ocs: Voucher
+) -> None:
+    leaf = make_leaf(root, subject="sip.contoso.com")
+    peer = ocs.judge(show(leaf, **expecting("sip.contoso.com"))).peer
+    assert peer is not None
+    assert [name.kind for name in peer.names] == [NameKind.CN]
+    assert voucher.judge(show(leaf)).code == Code.NAME_NONE
+    with_san = make_leaf(root, "sip:alice@contoso.com", subject="sip.contoso.com")
+    assert ocs.judge(show(with_san)).code == Code.NAME_NONE
+
+
+def test_ocs_keeps_the_scope(root: Made, ocs: Voucher) -> None:
+    """Neither a common name nor a machine outside of our domains is believed."""
+    by_name = make_leaf(root, subject="sip.fabrikam.com")
+    assert ocs.judge(show(by_name)).code == Code.NAME_OUT_OF_SCOPE
+    machine = make_leaf(root, "sip:contoso.com", "sip.fabrikam.com")
+    expected = expecting("eu.contoso.com", "sip.fabrikam.com")
+    assert ocs.judge(show(machine, **expected)).code == Code.NAME_OUT_OF_SCOPE
+
+
+def test_ocs_knows_a_machine_by_its_host_name_alone(root: Made, ocs: Voucher) -> None:
+    """Nothing but the dNSName beside a URI is in scope: the rules let that be enough."""
+    leaf = make_leaf(root, "sip:fabrikam.com", "sip.contoso.com")
+    peer = ocs.judge(show(leaf, **expecting("contoso.com", "sip.contoso.com"))).peer
+    assert peer is not None
+    assert (peer.domains, peer.hosts) == (frozenset(), {"sip.contoso.com"})
+    decision = ocs.judge(show(leaf, **expecting("contoso.com", "sip2.contoso.com")))
+    assert decision.code == Code.NAME_MISMATCH
+    assert "proves no domain, and sip.contoso.com only as the name" in decision.reason
+
+
+# ---------------------------------------------------------------- who is not proven at all
+
+
+@pytest.mark.parametrize(
+    ("name", "concerned"),
+    [("sip:contoso.com", True), ("sip:eu.contoso.com", True), ("sip:fabrikam.com", False)],
+)
+def test_an_unproven_peer_concerns_us_if_it_claims_a_name_of_ours(
+    voucher: Voucher, name: str, concerned: bool
+) -> None:
+    """That our CA did not issue the certificate of a stranger says nothing."""
+    decision = voucher.judge(show(make_leaf(make_ca("Other"), name)))
+    assert decision.code == Code.PATH_UNKNOWN_CA
+    assert decision.concerned is concerned
+    assert decision.by == "Enterprise"
+
+
+def test_an_unproven_peer_concerns_who_has_no_scope_or_sees_no_names(voucher: Voucher) -> None:
+    stranger = make_leaf(make_ca("Other"), "sip:fabrikam.com")
+    assert evolve(voucher, scope=None).judge(show(stranger)).concerned
+    missing = voucher.judge(show())
+    assert missing.code == Code.CERTIFICATE_MISSING
+    assert missing.concerned
+
+
+def test_the_refusal_of_the_authority_is_told_unchanged(root: Made, voucher: Voucher) -> None:
+    """A name in scope does not help a path that is not proven."""
+    evidence = show(make_leaf(root, "sip:contoso.com"), now=NOW + 2 * YEAR)
+    refused = voucher.authority.verify(evidence)
+    decision = voucher.judge(evidence)
+    assert (decision.code, decision.reason) == (refused.code, refused.reason)
+    assert decision.code == Code.PATH_EXPIRED
+    assert decision.peer is None
