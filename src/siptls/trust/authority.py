@@ -24,7 +24,7 @@ from datetime import datetime
 from typing import ClassVar, TypeVar
 
 import certifi
-from attrs import AttrsInstance, Converter, field, frozen
+from attrs import field, frozen
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
@@ -135,24 +135,21 @@ class ProvenPath:
     expires: datetime
 
 
-def _as_anchors(
-    value: Iterable[x509.Certificate], authority: AttrsInstance
-) -> tuple[x509.Certificate, ...]:
+def _as_anchors(value: Iterable[x509.Certificate]) -> tuple[x509.Certificate, ...]:
     """Take the anchors, each once. All must be CAs before a store is made of them."""
-    name = getattr(authority, "name", None)
     anchors = tuple(dict.fromkeys(value))
     if not anchors:
         raise ConfigurationError(
-            f"authority {name!r} has no trust anchor: an authority without one could"
-            " trust nobody; pass the root certificate of its CA"
+            "an authority without a trust anchor could trust nobody: pass the root certificate of"
+            " its CA"
         )
     faults = [
         f"{_named(anchor)}: {fault}" for anchor in anchors if (fault := _anchor_fault(anchor))
     ]
     if faults:
         raise ConfigurationError(
-            f"authority {name!r} has anchors that are no CA certificate; pass the CA's"
-            f" own certificate instead. {'; '.join(faults)}"
+            "anchors that are no CA certificate; pass the CA's own certificate instead."
+            f" {'; '.join(faults)}"
         )
     return anchors
 
@@ -174,7 +171,7 @@ class Authority:
     """
 
     name: str
-    anchors: tuple[x509.Certificate, ...] = field(converter=Converter(_as_anchors, takes_self=True))
+    anchors: tuple[x509.Certificate, ...] = field(converter=_as_anchors)
     purposes: KeyPurposes = field(default=KeyPurposes.SIP, kw_only=True)
     _store: verification.Store = field(init=False, repr=False)
     _subjects: dict[x509.Name, tuple[x509.Certificate, ...]] = field(init=False, repr=False)
