@@ -803,7 +803,7 @@ def test_an_authority_has_an_anchor() -> None:
 
 
 def test_anchors_from_no_pem_at_all() -> None:
-    with pytest.raises(ConfigurationError, match="no trust anchor"):
+    with pytest.raises(ConfigurationError, match="without a trust anchor"):
         Authority.from_pem("CA")
 
 
