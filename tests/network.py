@@ -66,12 +66,15 @@ class Server:
 
 @asynccontextmanager
 async def serving(
-    handler: Callable[[Connection], Any] = answer, **options: Any
+    handler: Callable[[Connection], Any] = answer, *, send_buffer: int | None = None, **options: Any
 ) -> AsyncIterator[Server]:
-    """Run a server on a free port of 127.0.0.1."""
+    """Run a server on a free port of 127.0.0.1; ``send_buffer`` is what its kernel keeps."""
     server = Server(handler, **options)
     async with server.transport:
-        await server.transport.listen("127.0.0.1", 0)
+        sock = socket.create_server(("127.0.0.1", 0))
+        if send_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        await server.transport.listen(sock=sock)
         yield server
 
 
@@ -96,7 +99,12 @@ async def opened(place: dict[str, Any]) -> tuple[asyncio.StreamReader, asyncio.S
     return await asyncio.open_connection(place["host"], place["port"])
 
 
-def raw_tls(place: dict[str, Any], credential: Credential | None = OURS) -> SSL.Connection:
+def raw_tls(
+    place: dict[str, Any],
+    credential: Credential | None = OURS,
+    *,
+    receive_buffer: int | None = None,
+) -> SSL.Connection:
     """Connect with OpenSSL itself on a blocking socket: a peer that does what a test wants."""
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_verify(SSL.VERIFY_NONE, lambda *_: True)
@@ -105,8 +113,10 @@ def raw_tls(place: dict[str, Any], credential: Credential | None = OURS) -> SSL.
         for certificate in credential.chain[1:]:
             context.add_extra_chain_cert(certificate)
         context.use_privatekey(credential.key)
-    sock = socket.create_connection((place["host"], place["port"]), timeout=20)
-    sock.settimeout(None)
+    sock = socket.socket()
+    if receive_buffer is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    sock.connect((place["host"], place["port"]))
     connection = SSL.Connection(context, sock)
     connection.set_connect_state()
     return connection

@@ -117,8 +117,8 @@ async def test_a_peer_that_pings_and_does_not_read_is_cut_off(
 ) -> None:
     """Each ping costs us a pong: what a peer makes us write is bounded, too."""
     limits = Limits(write_buffer=1000)
-    async with serving(limits=limits) as server:
-        peer = await asyncio.to_thread(raw_tls, server.place)
+    async with serving(limits=limits, send_buffer=4096) as server:
+        peer = await asyncio.to_thread(raw_tls, server.place, receive_buffer=4096)
         await asyncio.to_thread(peer.do_handshake)
 
         def flood() -> None:
