@@ -130,10 +130,17 @@ async def test_a_resolver_that_fails_is_told() -> None:
             await transport.connect("contoso.com")
 
 
-async def test_a_name_without_address_is_a_resolution_error() -> None:
+@pytest.mark.parametrize("where", [{}, {"host": "no-such-host.example"}])
+async def test_a_name_without_address_is_a_resolution_error(
+    where: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", nothing)
     async with client() as transport:
         with pytest.raises(ResolutionError, match="host="):
-            await transport.connect("contoso.com", host="no-such-host.invalid")
+            await transport.connect("contoso.com", **where)
 
 
 @pytest.mark.parametrize(

@@ -520,3 +520,36 @@ def test_a_connection_shows_what_it_is() -> None:
     assert client.tls is not None
     assert client.tls.group is not None
     assert "GCM" in client.tls.cipher
+
+
+def test_a_first_flight_that_fails_is_told_as_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> bool:
+        raise HandshakeError("no ciphers")
+
+    monkeypatch.setattr("siptls.wire.tls.TLSEngine.handshake", fail)
+    client = ClientConnection(ENTERPRISE, "contoso.com")
+    assert str(closed_reason(client.events())) == "no ciphers"
+
+
+def test_a_send_that_fails_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    client, _ = established()
+
+    def fail(*_: object) -> None:
+        raise ConnectionClosedError("broken")
+
+    monkeypatch.setattr("siptls.wire.tls.TLSEngine.encrypt", fail)
+    with pytest.raises(ConnectionClosedError, match="broken"):
+        client.send(request())
+    assert str(closed_reason(client.events())) == "broken"
+
+
+def test_a_pong_that_fails_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    client, server = established()
+    client.ping()
+
+    def fail(*_: object) -> None:
+        raise ConnectionClosedError("broken")
+
+    monkeypatch.setattr("siptls.wire.tls.TLSEngine.encrypt", fail)
+    exchange(client, server)
+    assert str(closed_reason(server.events())) == "broken"

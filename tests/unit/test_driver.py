@@ -21,6 +21,7 @@ from siptls import (
     Message,
     ServerConnection,
     SIPTLSError,
+    TLSServerTransport,
 )
 from siptls.transports.aio.driver import Driver, _ReadBuffer, shown
 
@@ -392,3 +393,18 @@ async def test_a_connection_shows_who_it_is_with() -> None:
         assert repr(connection).endswith(", closed>")
         assert connection.decision is not None
         assert connection.decision.accepted
+
+
+async def test_a_server_shows_a_client_without_a_certificate_as_such() -> None:
+    seen: list[str] = []
+
+    async def handler(connection: Connection) -> None:
+        seen.append(repr(connection))
+
+    async with TLSServerTransport(OURS, handler) as server, client(credential=None) as transport:
+        await server.listen("127.0.0.1", 0)
+        host, port = server.addresses[0]
+        connection = await transport.connect("contoso.com", host=host, port=port)
+        with pytest.raises(ConnectionClosedError):
+            await connection.receive()
+    assert seen[0].startswith("<Connection with a client at 127.0.0.1 port")

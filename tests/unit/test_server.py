@@ -66,7 +66,7 @@ async def test_an_address_that_is_taken_is_told() -> None:
                 await server.listen(host, port)
 
 
-@pytest.mark.parametrize(("host", "port"), [("no-such-host.invalid", 0), ("127.0.0.1", 99999)])
+@pytest.mark.parametrize(("host", "port"), [("192.0.2.1", 0), ("127.0.0.1", 99999), ("::g", 0)])
 async def test_an_address_that_is_none_is_told(host: str, port: int) -> None:
     async with MTLSServerTransport(OURS, ENTERPRISE, answer) as server:
         with pytest.raises(ConfigurationError, match=r"cannot listen|a port is"):
@@ -214,9 +214,9 @@ async def test_a_failing_accept_is_logged_and_tried_again(
     assert "Too many open files" in caplog.text
 
 
-@pytest.mark.parametrize("early", [True, False])
+@pytest.mark.parametrize("when", ["early", "late", "after"])
 async def test_a_connection_that_cannot_be_served_is_logged_and_makes_room(
-    early: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    when: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     loop = asyncio.get_running_loop()
     failures = 1
@@ -227,16 +227,23 @@ async def test_a_connection_that_cannot_be_served_is_logged_and_makes_room(
         raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
 
     async with serving(limits=Limits(max_connections=1)) as server:
-        if early:
+        connect = loop.connect_accepted_socket
+
+        async def fail_after(*arguments: Any) -> Any:
+            await connect(*arguments)
+            fail()
+
+        if when == "early":
             monkeypatch.setattr(server.transport, "_new_core", fail)
         else:
-            monkeypatch.setattr(loop, "connect_accepted_socket", fail)
+            broken = fail if when == "late" else fail_after
+            monkeypatch.setattr(loop, "connect_accepted_socket", broken)
         reader, writer = await opened(server.place)
         assert await reader.read() == b""
         writer.close()
         assert failures == 0
-        await until(lambda: server.transport._slots._value == 1 or not server.transport._drivers)
-        assert not server.transport._drivers
+        await until(lambda: not server.transport._drivers)
+        assert server.transport._slots._value == 1
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
     assert "No buffer space" in record.getMessage()
 

@@ -18,6 +18,7 @@ from siptls import (
     CertificateError,
     ClientConnection,
     ConnectionClosed,
+    ConnectionClosedError,
     Credential,
     Decision,
     Enterprise,
@@ -221,6 +222,39 @@ def test_where_there_is_no_place_to_stop_the_refusal_stands(
     assert refusal(client).code == "path.unknown-ca"
     assert isinstance(server.closed, RefusedByPeerError)
     assert server.closed.alert.code == 80
+
+
+# ---------------------------------------------------------------- the engine by itself
+
+
+def test_an_engine_that_is_not_connected_neither_sends_nor_closes() -> None:
+    engine = tls.TLSEngine(Role.SERVER, None, ENTERPRISE)
+    with pytest.raises(ConnectionClosedError):
+        engine.encrypt(b"too early")
+    engine.close()
+    assert not engine.established
+
+
+def test_an_alert_after_messages_have_come_is_the_end_and_no_refusal() -> None:
+    """Only before anything was read can an alert mean that we are refused."""
+    context = raw_context(OURS)
+    raw = Raw(context, server=True)
+    client = ClientConnection(ENTERPRISE, "contoso.com")
+    shake(client, raw)
+    assert client.established
+    raw.connection.sendall(b"\r\n\r\n")
+    client.receive_data(raw.outgoing())
+    raw.connection.bio_write(b"\x17\x03\x03\x00\x20" + b"no record of ours" * 2)
+    with pytest.raises(SSL.Error):
+        raw.connection.recv(1)
+    client.receive_data(raw.outgoing())
+    assert isinstance(client.closed, ConnectionClosedError)
+    assert "TLS alert 20 bad_record_mac" in str(client.closed)
+
+
+@pytest.mark.parametrize("error", [SSL.Error(), SSL.Error([]), SSL.Error([("a", "b", "")])])
+def test_an_error_without_words_is_told_as_such(error: SSL.Error) -> None:
+    assert tls._reason(error) == "no reason given"
 
 
 # ---------------------------------------------------------------- odd chains

@@ -200,8 +200,6 @@ class _Connection:
             for plain in self._engine.decrypt(memoryview(data)):
                 self._announce()
                 self._deliver(plain)
-                if self._closed is not None:
-                    return
             self._announce()
         except SIPTLSError as error:
             self._announce()

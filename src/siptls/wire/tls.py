@@ -120,8 +120,9 @@ class _Judgement:
         else:
             self.decision = judge(self.policy, evidence)
 
-    def refuse(self, code: Code, reason: str) -> None:
+    def refuse(self, code: Code, reason: str) -> Decision:
         self.decision = Decision.refuse(code, reason, by="TLS", evidence=self._evidence([]))
+        return self.decision
 
     def _evidence(self, chain: list[x509.Certificate]) -> Evidence:
         return Evidence(
@@ -180,10 +181,10 @@ def _goes_on(decision: Decision | None, error: int, depth: int, *, ok: bool) -> 
 
 
 def _presented(judgement: _Judgement, connection: SSL.Connection) -> list[x509.Certificate]:
-    if judgement.role is Role.SERVER:
-        chain = connection.get_peer_cert_chain(as_cryptography=True)
-        if chain:
-            return chain
+    chain = connection.get_peer_cert_chain(as_cryptography=True)
+    if chain:
+        return chain
+    # During the callback a server has none yet, but the path that was built.
     path = judgement.certificates
     return [path[depth].to_cryptography() for depth in range(judgement.length)]
 
@@ -266,7 +267,7 @@ def _new_context(credential: Credential | None, *, judged: bool) -> SSL.Context:
 def _arm(context: SSL.Context) -> None:
     """Have the verify callback called, with an objection of each kind to stop at."""
     store = context.get_cert_store()
-    if store is None:
+    if store is None:  # pragma: no cover  every context has one
         raise HandshakeError("OpenSSL gave no certificate store; pyOpenSSL is broken")
     flags = crypto.X509StoreFlags
     store.set_flags(flags.CRL_CHECK | flags.CRL_CHECK_ALL | _OCSP_CHECKS)
@@ -395,10 +396,8 @@ class TLSEngine:
         judgement = self._judgement
         judgement.certificates.clear()
         if self._judged and (judgement.decision is None or not judgement.decision.accepted):
-            judgement.refuse(
-                Code.POLICY_ERROR, "OpenSSL finished the handshake without an accepted decision"
-            )
-            raise self._refusal()
+            reason = "OpenSSL finished the handshake without an accepted decision"
+            raise PeerRefusedError(judgement.refuse(Code.POLICY_ERROR, reason))
         self._established = True
         return True
 
@@ -455,14 +454,15 @@ class TLSEngine:
     def end(self) -> SIPTLSError:
         """Say that the network has no more bytes, and learn what that means."""
         self._connection.bio_shutdown()
+        failure: SSL.Error = SSL.SysCallError()
         try:
-            if not self._established:
-                self._connection.do_handshake()
-            else:
+            if self._established:
                 self._connection.recv(1)
+            else:
+                self._connection.do_handshake()
         except SSL.Error as error:
-            return self._failure(error) if self._established else self._handshake_failure(error)
-        return ConnectionClosedError("the peer closed the connection within a message")
+            failure = error
+        return self._failure(failure) if self._established else self._handshake_failure(failure)
 
     def close(self) -> None:
         """Send close_notify, if the handshake has come so far."""
@@ -473,22 +473,16 @@ class TLSEngine:
 
     # ------------------------------------------------------------ failures
 
-    def _refusal(self) -> PeerRefusedError:
-        decision = self._judgement.decision
-        if decision is None or decision.accepted:  # only called with a refusal in hand
-            raise HandshakeError("a refusal without a decision: this is a fault of siptls")
-        return PeerRefusedError(decision)
-
     def _handshake_failure(self, error: SSL.Error) -> SIPTLSError:
         judgement = self._judgement
         judgement.certificates.clear()
         if judgement.decision is not None and not judgement.decision.accepted:
-            return self._refusal()
+            return PeerRefusedError(judgement.decision)
         if judgement.received is not None:
             return RefusedByPeerError(judgement.received)
         if self._judged and judgement.role is Role.CLIENT and self._is_certificate_missing():
-            judgement.refuse(Code.CERTIFICATE_MISSING, "the client showed no certificate")
-            return self._refusal()
+            reason = "the client showed no certificate"
+            return PeerRefusedError(judgement.refuse(Code.CERTIFICATE_MISSING, reason))
         if isinstance(error, SSL.SysCallError | SSL.ZeroReturnError):
             return ConnectionClosedError(
                 "the peer closed the connection during the TLS handshake, without an alert; its log"

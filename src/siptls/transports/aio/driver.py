@@ -104,7 +104,7 @@ class Driver(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
-        self._messages: asyncio.Queue[Message | None] = asyncio.Queue()
+        self._messages: asyncio.Queue[Message | SIPTLSError] = asyncio.Queue()
         self._queued = 0  # bytes in _messages
         self._pings: deque[asyncio.Future[None]] = deque()
         self._writable = asyncio.Event()
@@ -192,9 +192,9 @@ class Driver(asyncio.BufferedProtocol):
     async def receive(self) -> Message:
         """Give the next message; when all are given, raise why the connection is over."""
         message = await self._messages.get()
-        if message is None:
-            self._messages.put_nowait(None)
-            raise self._reason()
+        if isinstance(message, SIPTLSError):
+            self._messages.put_nowait(message)  # for whoever asks again
+            raise message.with_traceback(None)
         self._queued -= len(message.data)
         if self._paused and self._queued <= self._limits.read_buffer // 2:
             self._resume_reading()
@@ -232,13 +232,6 @@ class Driver(asyncio.BufferedProtocol):
             self._transport.abort()
 
     # ------------------------------------------------------------ inside
-
-    def _reason(self) -> SIPTLSError:
-        """Give the reason of the end, to be raised: possibly many times, in several tasks."""
-        reason = self.ended
-        if reason is None:  # only called after the end
-            return ConnectionClosedError("the connection is over")
-        return reason.with_traceback(None)
 
     def _process(self, *, unasked: bool = True) -> None:
         """Handle what has happened, write what is to be written, and set the timer."""
@@ -301,7 +294,7 @@ class Driver(asyncio.BufferedProtocol):
             if not waiting.done():
                 waiting.set_exception(reason)
                 waiting.exception()  # whoever awaits it sees it; nobody must
-        self._messages.put_nowait(None)
+        self._messages.put_nowait(reason)
         self._writable.set()
         self._resume_reading()
         self._flush(unasked=False)

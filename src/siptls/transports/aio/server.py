@@ -192,6 +192,7 @@ class _ServerTransport:
             if driver is None:
                 self._slots.release()
             else:
+                driver.abort()
                 self._forget(driver)
             _log.warning("lost a connection from %s: %s", shown(address), error)
 
