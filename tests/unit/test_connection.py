@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from weakref import WeakKeyDictionary
 
 import pytest
 from impostors import CONTOSO, FABRIKAM, VISITORS, Visitor, name_of, policy
@@ -35,6 +36,7 @@ from siptls import (
     ServerConnection,
 )
 from siptls.testing import connected, exchange
+from siptls.wire import tls
 
 OURS = CONTOSO.issue("sip:contoso.com")
 ENTERPRISE = Enterprise(["contoso.com"], CONTOSO.authority())
@@ -479,6 +481,45 @@ def test_the_end_during_the_handshake_is_told_as_such(tls_version: str) -> None:
     error = closed_reason(client.events())
     assert isinstance(error, ConnectionClosedError)
     assert "during the TLS handshake" in str(error)
+
+
+def test_a_client_that_vanishes_during_the_handshake_is_told_as_such(tls_version: str) -> None:
+    client = ClientConnection(ENTERPRISE, "contoso.com", credential=OURS)
+    server = ServerConnection(OURS, ENTERPRISE)
+    server.receive_data(client.data_to_send())
+    server.receive_eof()
+    error = closed_reason(server.events())
+    assert isinstance(error, ConnectionClosedError)
+    assert "during the TLS handshake" in str(error)
+
+
+CERTIFICATE_VERIFY = 15
+
+
+def test_a_certificate_without_its_key_is_worth_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The policy accepts the certificate, and the signature that must prove its key is wrong."""
+    monkeypatch.setattr(tls, "_NEWEST", tls.SSL.TLS1_2_VERSION)
+    monkeypatch.setattr(tls, "_contexts", WeakKeyDictionary())
+    client = ClientConnection(ENTERPRISE, "contoso.com", credential=OURS)
+    server = ServerConnection(OURS, ENTERPRISE)
+    server.receive_data(client.data_to_send())
+    client.receive_data(server.data_to_send())
+    flight = bytearray(client.data_to_send())
+    place = 0
+    while flight[place] != 0x16 or flight[place + 5] != CERTIFICATE_VERIFY:
+        place += 5 + int.from_bytes(flight[place + 3 : place + 5], "big")
+    flight[place + 30] ^= 1
+    server.receive_data(bytes(flight))
+    error = closed_reason(server.events())
+    assert isinstance(error, HandshakeError)
+    assert server.decision is not None
+    assert server.decision.accepted
+    assert server.peer is None
+    assert not server.established
+    client.receive_data(server.data_to_send())
+    told = closed_reason(client.events())
+    assert isinstance(told, RefusedByPeerError)
+    assert told.alert.name in {"decrypt_error", "decode_error", "illegal_parameter"}
 
 
 # ---------------------------------------------------------------- what is no TLS
