@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import runpy
 import subprocess
 import sys
@@ -42,6 +43,7 @@ def test_it_exits_with_1_if_an_impostor_gets_in(
 ) -> None:
     """With a list that trusts everybody in the domain, the unlisted server is accepted."""
     example = runpy.run_path(str(EXAMPLE))
+    monkeypatch.setattr(logging.getLogger("siptls"), "setLevel", lambda _: None)
     monkeypatch.setitem(example["build"].__globals__, "CONTOSO_SERVERS", ["contoso.com"])
     failures = asyncio.run(example["main"]())
     assert failures == 1
