@@ -151,6 +151,7 @@ _ALERTS: dict[int, tuple[str, str]] = {
     0: ("close_notify", ""),
     10: ("unexpected_message", "the peer speaks another protocol, or another version of TLS"),
     20: ("bad_record_mac", "the bytes were damaged or altered on their way"),
+    22: ("record_overflow", "the bytes were damaged or altered on their way"),
     40: (
         "handshake_failure",
         "no common TLS version or cipher, or it wants a client certificate and got none"
@@ -177,6 +178,7 @@ _ALERTS: dict[int, tuple[str, str]] = {
     70: ("protocol_version", "the peer has no TLS version of ours (1.2 and 1.3)"),
     71: ("insufficient_security", "the peer wants stronger ciphers or keys"),
     80: ("internal_error", "the peer refused without saying why"),
+    86: ("inappropriate_fallback", "something between us and the peer lowers the TLS version"),
     90: ("user_canceled", ""),
     100: ("no_renegotiation", ""),
     109: ("missing_extension", "the peer misses a TLS extension"),

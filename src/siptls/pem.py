@@ -27,6 +27,7 @@ Source: TypeAlias = "str | os.PathLike[str] | bytes"
 _KEY = re.compile(
     rb"-----BEGIN (?P<kind>(?:[A-Z]+ )?PRIVATE KEY)-----.+?-----END (?P=kind)-----", re.DOTALL
 )
+_BEGIN_KEY = re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----")
 
 
 def read(source: Source) -> tuple[str, bytes]:
@@ -41,8 +42,9 @@ def read(source: Source) -> tuple[str, bytes]:
         raise ConfigurationError(
             f"a PEM source is a path, or PEM text as bytes, not {type(source).__name__}"
         )
-    path = os.fspath(source)
-    if path.lstrip().startswith("-----BEGIN"):
+    path = os.fsdecode(source)
+    if "-----BEGIN" in path or "\n" in path:
+        # Its text is not repeated: it may hold a key.
         raise ConfigurationError("PEM text was given as str, which means a path: pass it as bytes")
     try:
         return path, Path(path).read_bytes()
@@ -74,7 +76,12 @@ def private_keys(name: str, data: bytes, password: bytes | None) -> list[Private
         CertificateError: A key cannot be decoded, or it is encrypted and the password does not
             open it.
     """
-    return [_private_key(name, block.group(), password) for block in _KEY.finditer(data)]
+    blocks = [found.group() for found in _KEY.finditer(data)]
+    if len(blocks) != len(_BEGIN_KEY.findall(data)):
+        raise CertificateError(
+            f"a private key in {name} has no end; is the file cut off or edited?"
+        )
+    return [_private_key(name, block, password) for block in blocks]
 
 
 def _private_key(name: str, block: bytes, password: bytes | None) -> PrivateKeyTypes:

@@ -903,3 +903,15 @@ def test_the_public_authority() -> None:
     count = Path(certifi.where()).read_bytes().count(b"-----BEGIN CERTIFICATE-----")
     assert len(public.anchors) == count > 50
     assert refusal(public, make_leaf(make_ca("Root"), NAME))[0] is Code.PATH_UNKNOWN_CA
+
+
+def test_a_ca_whose_key_the_path_builder_does_not_take_is_told_as_such() -> None:
+    """Not as a broken rule of a path."""
+    for key, said in (
+        (ed25519.Ed25519PrivateKey.generate(), "neither RSA nor EC"),
+        (ec.generate_private_key(ec.SECP256K1()), "secp256k1"),
+    ):
+        odd = make_ca("Odd CA", key=key)
+        code, reason = refusal(trusting(odd), make_leaf(odd, NAME))
+        assert code is Code.PATH_WEAK_KEY
+        assert said in reason

@@ -274,6 +274,8 @@ def blocking(federation: Federation) -> Federation:
         # One blocked name spoils the certificate, in whatever form it is presented.
         (["sip:fabrikam.com", "sip:evil.example"], "evil.example"),
         (["sip:fabrikam.com", "evil.example"], "evil.example"),
+        (["sip:fabrikam.com", "sip:bob@evil.example"], "evil.example"),
+        (["sip:fabrikam.com", "sips:evil.example"], "evil.example"),
         (["sip:fabrikam.com"], ""),
         (["sip:neu.fabrikam.com"], ""),
     ],
@@ -293,6 +295,9 @@ def test_a_blocked_name_is_not_connected_to(blocking: Federation, fabrikam: Made
     """Whatever the peer presents."""
     leaf = make_leaf(fabrikam, "sip:fabrikam.com")
     blocked = show(leaf, role="server", reference="a.evil.example")
+    assert blocking.evaluate(blocked).code == Code.PARTNER_BLOCKED
+    host = ReferenceIdentity("fabrikam.com", "sip.evil.example")
+    blocked = show(leaf, role="server", reference=host)
     assert blocking.evaluate(blocked).code == Code.PARTNER_BLOCKED
     assert blocking.evaluate(show(leaf, role="server", reference="fabrikam.com")).accepted
 
@@ -314,9 +319,10 @@ def test_a_faulty_block_list_is_refused(federation: Federation) -> None:
         Federation(federation.partners, blocked=["*.evil.example"])
 
 
-def test_one_blocked_domain_as_a_string_is_that_domain(federation: Federation) -> None:
+def test_one_blocked_domain_as_a_string_is_refused(federation: Federation) -> None:
     """Its letters are never taken for domains."""
-    assert str(Federation(federation.partners, blocked="evil.example").blocked) == "evil.example"
+    with pytest.raises(ConfigurationError, match="a list"):
+        Federation(federation.partners, blocked="evil.example")
 
 
 # ---------------------------------------------------------------- several partners

@@ -559,3 +559,36 @@ def test_a_real_peer_goes_through_a_combination(
     for name, code in [("sip.contoso.com", Code.ACCEPTED), ("pc.contoso.com", "server.not-listed")]:
         decision = judge(policy, show(make_leaf(ca, name, **dates), now=now))
         assert decision.code == code
+
+
+# ---------------------------------------------------------------- parts that cannot be told
+
+
+def test_an_error_that_cannot_be_told_is_a_refusal_all_the_same() -> None:
+    class Mute(Exception):  # noqa: N818
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    class Failing:
+        def evaluate(self, evidence: Evidence, /) -> Decision:
+            raise Mute
+
+    class Odd:
+        def __repr__(self) -> str:
+            raise RuntimeError("no words")
+
+    class Answering:
+        def evaluate(self, evidence: Evidence, /) -> Decision:
+            return Odd()  # type: ignore[return-value]
+
+    evidence = Evidence([], "client", now=NOW)
+    for policy, said in ((Failing(), "Mute"), (Answering(), "Odd")):
+        decision = judge(policy, evidence)
+        assert decision.code == Code.POLICY_ERROR
+        assert said in decision.reason
+
+
+@pytest.mark.parametrize("parts", [("x", "y"), (Enterprise, "y")])
+def test_a_restriction_is_of_a_policy_by_a_condition(parts: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        Restricted(*parts)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from siptls import Authority, Code, ConfigurationError, NameKind, NameRules, Role, Trust
 from siptls.trust.names import ReferenceIdentity
-from siptls.trust.scope import Scope, Voucher
+from siptls.trust.scope import Scope, Voucher, as_scope
 
 # ---------------------------------------------------------------- the scope
 
@@ -78,6 +78,15 @@ def test_a_bare_string_is_no_list_of_domains() -> None:
 def test_what_is_no_domain_is_refused(domain: Any) -> None:
     with pytest.raises(ConfigurationError):
         Scope(["contoso.com", domain])
+
+
+def test_a_scope_is_taken_as_it_is() -> None:
+    """``attrs.evolve`` gives a field's value back to its converter."""
+    scope = Scope(["contoso.com"])
+    assert as_scope(scope) is scope
+    assert as_scope(["Contoso.com"]) == scope
+    with pytest.raises(ConfigurationError, match="domains are a list"):
+        as_scope("contoso.com")
 
 
 # ---------------------------------------------------------------- vouching

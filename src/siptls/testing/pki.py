@@ -113,7 +113,7 @@ class CertificateAuthority:
 
         Args:
             names: The subjectAltName: ``"sip:contoso.com"`` becomes a URI, ``"192.0.2.1"`` an IP
-                address, and anything else a DNS name. None for no subjectAltName.
+                address, and anything else a DNS name. Without any there is no subjectAltName.
             common_name: The subject; by default the first name, without its ``sip:``.
             purposes: The EKU: ``"serverAuth"``, ``"clientAuth"``, ``"sipDomain"``, ``"any"`` or
                 object identifiers. None for no EKU extension.

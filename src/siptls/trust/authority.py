@@ -37,7 +37,7 @@ from siptls.errors import ConfigurationError
 from siptls.trust.codes import Code
 from siptls.trust.decision import Decision
 from siptls.trust.evidence import Evidence, Role, describe
-from siptls.trust.names import NameKind, PresentedName, listed, printable
+from siptls.trust.names import MAX_DOMAIN, NameKind, PresentedName, listed, parents, printable
 
 __all__ = ["Authority", "KeyPurposes", "ProvenPath"]
 
@@ -364,6 +364,18 @@ def _key_fault(certificate: x509.Certificate) -> str:
             return f"a key of the kind {kind}; RSA, EC or EdDSA is asked for"
 
 
+def _ca_key_fault(certificate: x509.Certificate) -> str:
+    """The path builder knows fewer kinds of key in a CA than we take in a leaf."""
+    key = certificate.public_key()
+    if isinstance(key, rsa.RSAPublicKey):
+        return ""
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        if isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1 | ec.SECP521R1):
+            return ""
+        return f"a key on the curve {key.curve.name}; in a CA P-256, P-384 or P-521 is asked for"
+    return "a key that is neither RSA nor EC, which a CA's must be"
+
+
 def _not_an_end_entity(leaf: x509.Certificate) -> str:
     """What must not stand in a leaf (RFC 5280 §4.2.1.3, §4.2.1.6, §4.2.1.9, §4.2.1.10)."""
     constraints = _extension(leaf, x509.BasicConstraints)
@@ -410,25 +422,31 @@ def _constrained_hosts(evidence: Evidence) -> _HeldNames:
 
 def _outside(constraints: x509.NameConstraints, held: _HeldNames, ca: x509.Certificate) -> str:
     """Say which name a CA's constraints forbid; empty if none (RFC 5280 §4.2.1.10)."""
-    if not constraints.permitted_subtrees and not constraints.excluded_subtrees:
-        return f"is issued under {describe(ca)}, whose nameConstraints are empty"
     permitted = _dns_subtrees(constraints.permitted_subtrees)
     excluded = _dns_subtrees(constraints.excluded_subtrees)
     for name, host in held:
-        if permitted and not any(_within(host, subtree) for subtree in permitted):
+        if permitted and not _within(host, permitted):
             return f"presents {name}, outside what {describe(ca)} may vouch for"
-        if any(_within(host, subtree) for subtree in excluded):
+        if _within(host, excluded):
             return f"presents {name}, which {describe(ca)} must not vouch for"
     return ""
 
 
-def _dns_subtrees(subtrees: Iterable[x509.GeneralName] | None) -> list[str]:
-    return [tree.value.lower() for tree in subtrees or () if isinstance(tree, x509.DNSName)]
+def _dns_subtrees(subtrees: Iterable[x509.GeneralName] | None) -> frozenset[str]:
+    return frozenset(t.value.lower() for t in subtrees or () if isinstance(t, x509.DNSName))
 
 
-def _within(host: str, subtree: str) -> bool:
-    """RFC 5280 §4.2.1.10; a leading dot, which many CAs write, leaves the domain itself out."""
-    return host == subtree or host.endswith(subtree if subtree[:1] in ("", ".") else "." + subtree)
+def _within(host: str, subtrees: frozenset[str]) -> bool:
+    """RFC 5280 §4.2.1.10; a leading dot, which many CAs write, leaves the domain itself out.
+
+    It looks each parent up, since a stranger may send a thousand names and as many subtrees.
+    """
+    if "" in subtrees:
+        return True
+    return len(host) <= MAX_DOMAIN and any(
+        parent in subtrees or (parent != host and f".{parent}" in subtrees)
+        for parent in parents(host)
+    )
 
 
 # ---------------------------------------------------------------- why no path was found
@@ -443,11 +461,12 @@ class _Diagnosis:
 
     def fault(self) -> _Fault:
         """Give the code and the reason why there is no path."""
-        current = self.evidence.chain[0]
+        leaf = current = self.evidence.chain[0]
         left = list(self.evidence.chain[1:])
         first: _Fault | None = None
+        walked: list[x509.Certificate] = []
         while True:
-            first = first or self._own_fault(current, is_leaf=current is self.evidence.chain[0])
+            first = first or self._own_fault(current, is_leaf=current is leaf)
             anchors = self.authority._subjects.get(current.issuer, ())  # noqa: SLF001  same module
             issuers = [c for c in left if c.subject == current.issuer]
             if current in self.authority.anchors:
@@ -458,16 +477,30 @@ class _Diagnosis:
             if issuer is None:
                 claimed = describe((*anchors, *issuers)[0])
                 return Code.PATH_SIGNATURE, f"{describe(current)} is not signed by {claimed}"
+            walked.append(issuer)
             if issuer in anchors:
                 first = first or self._own_fault(issuer, is_leaf=False)
                 break
             left.remove(issuer)
             current = issuer
-        return first or (
-            Code.PATH_CONSTRAINT,
-            f"the path of {describe(self.evidence.chain[0])} breaks a rule of one of its CAs: its"
-            " length, its name constraints, or a critical extension that is not understood",
+        return (
+            first
+            or self._constraint_fault(walked)
+            or (
+                Code.PATH_CONSTRAINT,
+                f"the path of {describe(leaf)} breaks a rule of one of its CAs: its length, its"
+                " name constraints, or a critical extension that is not understood",
+            )
         )
+
+    def _constraint_fault(self, cas: Iterable[x509.Certificate]) -> _Fault | None:
+        """Say which name the constraints of a path forbid, once its signatures are known good."""
+        held = _constrained_hosts(self.evidence)
+        for ca in cas:
+            constraints = _extension(ca, x509.NameConstraints)
+            if constraints is not None and (fault := _outside(constraints, held, ca)):
+                return Code.PATH_CONSTRAINT, f"{describe(self.evidence.chain[0])} {fault}"
+        return None
 
     def _own_fault(self, certificate: x509.Certificate, *, is_leaf: bool) -> _Fault | None:
         now, what = self.evidence.now, describe(certificate)
@@ -481,17 +514,14 @@ class _Diagnosis:
             return Code.PATH_WEAK_KEY, f"{what} has {fault}"
         if is_leaf:
             return None
+        if fault := _ca_key_fault(certificate):
+            return Code.PATH_WEAK_KEY, f"{what} has {fault}"
         constraints = _extension(certificate, x509.BasicConstraints)
         if constraints is None or not constraints.ca:
             return Code.PATH_CONSTRAINT, f"{what} issued a certificate but is no CA"
         usage = _extension(certificate, x509.KeyUsage)
         if usage is not None and not usage.key_cert_sign:
             return Code.PATH_CONSTRAINT, f"{what} issued a certificate without keyCertSign"
-        constrained = _extension(certificate, x509.NameConstraints)
-        if constrained is not None and (
-            fault := _outside(constrained, _constrained_hosts(self.evidence), certificate)
-        ):
-            return Code.PATH_CONSTRAINT, f"{describe(self.evidence.chain[0])} {fault}"
         if _extension(certificate, x509.ExtendedKeyUsage) is not None and (
             fault := self.authority.purposes.fault(certificate, self.evidence.role)
         ):

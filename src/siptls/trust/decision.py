@@ -26,6 +26,10 @@ from siptls.trust.names import NameKind, ReferenceIdentity, listed, printable
 __all__ = ["BelievedName", "Decision", "Peer", "PeerRefusedError", "Trust", "most_telling"]
 
 
+# Characters of a reason or a note. Ours are shorter; a user's policy may say more.
+_MAX_LINE = 2000
+
+
 class Trust(StrEnum):
     """On what ground a name is believed, the firmest first."""
 
@@ -126,8 +130,15 @@ class Peer:
             Code.NAME_MISMATCH, f"expected {wanted}; this peer has proven {proven}", by="peer"
         )
 
+    @expires.validator
+    def _is_aware(self, _: object, value: datetime) -> None:
+        if value.utcoffset() is None:
+            raise ConfigurationError(f"expires= is an aware datetime, not {value!r}")
+
     def __or__(self, other: Peer) -> Peer:
         """Believe what either believes; the path shown is that of the firmer trust."""
+        if not isinstance(other, Peer):
+            return NotImplemented
         firmer = min(self, other, key=_peer_order)
         return Peer((*self.names, *other.names), firmer.chain, min(self.expires, other.expires))
 
@@ -143,7 +154,16 @@ def _as_parts(value: Iterable[Decision]) -> tuple[Decision, ...]:
 
 
 def _as_notes(value: Iterable[str]) -> tuple[str, ...]:
-    return tuple(value)
+    return tuple(_as_line(note) for note in value)
+
+
+def _as_line(text: str) -> str:
+    """Take text for logs: an exception's words may hold what a peer sent."""
+    return printable(str(text), _MAX_LINE)
+
+
+def _as_code(code: str) -> str:
+    return code if isinstance(code, Code) else _as_line(code)
 
 
 @frozen
@@ -166,9 +186,9 @@ class Decision:
     """
 
     accepted: bool
-    code: str
-    reason: str
-    by: str = ""
+    code: str = field(converter=_as_code)
+    reason: str = field(converter=_as_line)
+    by: str = field(default="", converter=_as_line)
     peer: Peer | None = None
     parts: tuple[Decision, ...] = field(default=(), converter=_as_parts)
     notes: tuple[str, ...] = field(default=(), converter=_as_notes)
@@ -261,7 +281,7 @@ def most_telling(decisions: Iterable[Decision]) -> Decision:
 
 
 def _at(address: tuple[str, int] | None) -> str:
-    return "" if address is None else f" at {address[0]} port {address[1]}"
+    return "" if address is None else f" at {printable(address[0])} port {address[1]}"
 
 
 def _presented(evidence: Evidence) -> list[str]:
@@ -328,3 +348,6 @@ class PeerRefusedError(HandshakeError, ssl.SSLCertVerificationError):
 
     def __str__(self) -> str:
         return str(self.args[0])  # SSLError would show the tuple
+
+    def __reduce__(self) -> tuple[type[PeerRefusedError], tuple[Decision]]:
+        return type(self), (self.decision,)  # the text is made from it anew

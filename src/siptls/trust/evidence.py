@@ -14,7 +14,6 @@ from functools import cached_property
 
 from attrs import field, frozen
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -55,6 +54,13 @@ def _as_chain(value: Iterable[x509.Certificate]) -> tuple[x509.Certificate, ...]
     return chain
 
 
+def _as_role(value: Role | str) -> Role:
+    try:
+        return Role(value)
+    except ValueError as error:
+        raise ConfigurationError(f"a role is 'server' or 'client', not {value!r}") from error
+
+
 @frozen
 class Evidence:
     """What a peer showed, and when.
@@ -71,7 +77,7 @@ class Evidence:
     """
 
     chain: tuple[x509.Certificate, ...] = field(converter=_as_chain)
-    role: Role = field(converter=Role)
+    role: Role = field(converter=_as_role)
     now: datetime = field(kw_only=True)
     reference: ReferenceIdentity | None = field(default=None, kw_only=True)
     address: tuple[str, int] | None = field(default=None, kw_only=True)
@@ -116,7 +122,7 @@ class Evidence:
             return Code.PATH_LIMIT, f"{found}; at most {self.max_chain} are taken"
         try:
             return self._decode_fault()
-        except (ValueError, UnsupportedAlgorithm) as error:
+        except Exception as error:  # noqa: BLE001  cryptography raises at least five kinds
             why = printable(str(error))
             return Code.CERTIFICATE_MALFORMED, f"a certificate cannot be decoded: {why}"
 
@@ -140,7 +146,7 @@ def describe(certificate: x509.Certificate) -> str:
     """Name a certificate in a line: subject, serial number and the start of its SHA-256."""
     try:
         subject = printable(certificate.subject.rfc4514_string()) or "(empty subject)"
-    except ValueError:
+    except Exception:  # noqa: BLE001  it is for a message, which must not fail
         subject = "(subject that cannot be decoded)"
     digest = hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
     return f"{subject} (serial {certificate.serial_number:x}, sha256 {digest[:16]}…)"

@@ -39,7 +39,8 @@ class Partner(Combinable):
     """Believes the names of a partner's domains if the partner's CA vouches for them.
 
     Args:
-        domains: The partner's SIP domains; names below one of them are the partner's, too.
+        domains: The partner's SIP domains; names below one of them are the partner's, too, even
+            if another partner has been given one of those.
         authority: The CA that the partner uses. It is trusted for these domains and no others.
         names: Which presented names count.
 
@@ -72,7 +73,7 @@ def _as_partners(value: Iterable[Partner]) -> tuple[Partner, ...]:
 def _as_blocked(value: Scope | Iterable[str] | None) -> Scope | None:
     if value is None or isinstance(value, Scope):
         return value
-    domains = [value] if isinstance(value, str) else list(value)
+    domains = value if isinstance(value, str) else list(value)
     return Scope(domains) if domains else None
 
 
@@ -83,7 +84,7 @@ class Federation(Combinable):
     Args:
         partners: Any number; none believes nobody, and is refused when it is built.
         blocked: Domains of which nobody is believed, whoever vouches: neither a certificate that
-            presents such a name (or one below it), nor a connection to one.
+            mentions such a name (or one below it) in any way, nor a connection to one.
 
     Raises:
         ConfigurationError: No partner, or a domain that two partners claim.
@@ -119,7 +120,7 @@ class Federation(Combinable):
         if evidence.fault is not None:
             return self._refuse(*evidence.fault, evidence)
         presented = evidence.presented.domains
-        blocked = self._blocked(presented, evidence)
+        blocked = self._blocked(evidence)
         if blocked:
             return self._refuse(Code.PARTNER_BLOCKED, f"{blocked} is blocked", evidence)
         meant = self._meant(presented)
@@ -145,12 +146,16 @@ class Federation(Combinable):
     ) -> Decision:
         return Decision.refuse(code, reason, by="Federation", parts=parts, evidence=evidence)
 
-    def _blocked(self, presented: frozenset[str], evidence: Evidence) -> str:
+    def _blocked(self, evidence: Evidence) -> str:
         """The names that are blocked, expected ones included; empty if none is."""
         if self.blocked is None:
             return ""
-        expected = {evidence.reference.domain} if evidence.reference is not None else set()
-        return listed(sorted(d for d in presented | expected if self.blocked.covers(d)))
+        names = set(evidence.presented.mentioned)
+        if (expected := evidence.reference) is not None:
+            names |= (
+                {expected.domain} if expected.host is None else {expected.domain, expected.host}
+            )
+        return listed(sorted(name for name in names if self.blocked.covers(name)))
 
     def _meant(self, presented: frozenset[str]) -> tuple[Partner, ...]:
         """The partners that own any of the names: work for each name, not for each partner."""

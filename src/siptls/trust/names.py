@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 __all__ = [
+    "MAX_DOMAIN",
     "SIPURI",
     "CountedName",
     "NameKind",
@@ -49,7 +50,7 @@ __all__ = [
 # ---------------------------------------------------------------- domains
 
 # RFC 1035 §2.3.4.
-_MAX_DOMAIN = 253
+MAX_DOMAIN = 253
 
 # RFC 3261 §25.1: hostname = *( domainlabel "." ) toplabel; a toplabel begins with a letter, which
 # is also what keeps 192.0.2.1, 127.1 and 0x7f.1 out.
@@ -67,7 +68,7 @@ def presented_domain(text: str) -> str | None:
     if not text.isascii():
         return None
     domain = text.lower()
-    if len(domain) > _MAX_DOMAIN or not _DOMAIN.fullmatch(domain):
+    if len(domain) > MAX_DOMAIN or not _DOMAIN.fullmatch(domain):
         return None
     for label in domain.split("."):
         # A label with hyphens in places 3 and 4 is an A-label or reserved (RFC 5890 §2.3.1).
@@ -110,7 +111,7 @@ def _domain_fault(text: str) -> str:
         return "it is empty"
     if ":" in text or "/" in text or "@" in text:
         return "write the bare name, such as 'example.com', without scheme, user, port or path"
-    if text.endswith("."):
+    if text.endswith((".", "。")):
         return "write it without the dot at its end"
     if "*" in text:
         return "a wildcard names no domain (RFC 5922 §7.2)"
@@ -169,6 +170,8 @@ class SIPURI:
     @classmethod
     def match(cls, text: str) -> SIPURI | None:
         """Take a URI apart; None if it is no SIP or SIPS URI."""
+        if not text.isprintable() or " " in text:
+            return None
         found = _SIP_URI.fullmatch(text)
         if found is None or found["user"] == "":
             return None
@@ -288,6 +291,12 @@ class PresentedNames:
             if name.domain is not None and not (name.kind is NameKind.CN and self.has_san)
         )
 
+    @property
+    def mentioned(self) -> frozenset[str]:
+        """Every domain that stands in a name at all, as a user's or in a ``sips:`` URI, too."""
+        hosts = (presented_domain(name.host) for name in self.names if name.host)
+        return self.domains | frozenset(host for host in hosts if host)
+
     def __str__(self) -> str:
         return listed(self.names) or "no name at all"
 
@@ -298,14 +307,20 @@ def presented_names(certificate: x509.Certificate) -> PresentedNames:
     Raises:
         ValueError: The certificate's extensions or its subject cannot be decoded.
     """
+    try:
+        extensions = certificate.extensions
+        common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except Exception as error:
+        # cryptography raises ValueError, TypeError, DuplicateExtension, UnsupportedGeneralNameType
+        raise ValueError(f"names that cannot be decoded: {error}") from error
     names: list[PresentedName] = []
     try:
-        san = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        san = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         san = None
     if san is not None:
         names.extend(_from_general_name(name) for name in san)
-    for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME):
+    for attribute in common:
         text = attribute.value if isinstance(attribute.value, str) else repr(attribute.value)
         names.append(_from_dns(NameKind.CN, text))
     return PresentedNames(tuple(names), san is not None)

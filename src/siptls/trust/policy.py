@@ -68,9 +68,9 @@ def judge(policy: TrustPolicy, evidence: Evidence) -> Decision:
         decision = policy.evaluate(evidence)
     except Exception as error:  # noqa: BLE001  whatever it is, it is a refusal
         _log.exception("policy %s failed, so the peer is refused", by)
-        return _broken(by, f"it raised {type(error).__name__}: {error}", evidence)
+        return _raised(by, error, evidence)
     if not isinstance(decision, Decision):
-        return _broken(by, f"it returned {decision!r}, which is no Decision", evidence)
+        return _no_decision(by, decision, evidence)
     expected = evidence.reference
     if decision.peer is not None and expected is not None and not decision.peer.proves(expected):
         reason = f"expected {expected}, which is not among the names that {by} believes"
@@ -86,13 +86,23 @@ def _check(condition: Condition, peer: Peer, evidence: Evidence) -> Decision:
         decision = condition.check(peer, evidence)
     except Exception as error:  # noqa: BLE001  whatever it is, it is a refusal
         _log.exception("condition %s failed, so the peer is refused", by)
-        return _broken(by, f"it raised {type(error).__name__}: {error}", evidence)
+        return _raised(by, error, evidence)
     if not isinstance(decision, Decision):
-        return _broken(by, f"it returned {decision!r}, which is no Decision", evidence)
+        return _no_decision(by, decision, evidence)
     return decision
 
 
-def _broken(by: str, reason: str, evidence: Evidence) -> Decision:
+def _raised(by: str, error: Exception, evidence: Evidence) -> Decision:
+    try:
+        words = f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001  an error that cannot even be told
+        words = type(error).__name__
+    reason = f"it raised {words}"
+    return Decision.refuse(Code.POLICY_ERROR, reason, by=by, evidence=evidence)
+
+
+def _no_decision(by: str, answer: object, evidence: Evidence) -> Decision:
+    reason = f"it returned a {type(answer).__name__}, which is no Decision"
     return Decision.refuse(Code.POLICY_ERROR, reason, by=by, evidence=evidence)
 
 
@@ -249,8 +259,18 @@ class Restricted(Combinable):
         condition: What must hold besides.
     """
 
-    policy: TrustPolicy
-    condition: Condition
+    policy: TrustPolicy = field()
+    condition: Condition = field()
+
+    @policy.validator
+    def _is_policy(self, _: object, policy: TrustPolicy) -> None:
+        if not isinstance(policy, TrustPolicy):
+            raise ConfigurationError(f"{policy!r} is no policy: it has no evaluate(...)")
+
+    @condition.validator
+    def _is_condition(self, _: object, condition: Condition) -> None:
+        if not isinstance(condition, Condition):
+            raise ConfigurationError(f"{condition!r} is no condition: it has no check(...)")
 
     def evaluate(self, evidence: Evidence, /) -> Decision:
         """Evaluate the policy, then the condition on the peer that it believes."""

@@ -1,0 +1,105 @@
+"""The reason codes: stable, ordered from the vaguest to the most telling, each with advice."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from siptls.trust.codes import Code
+from siptls.trust.decision import Decision, most_telling
+
+STABLE = [
+    ("CERTIFICATE_MISSING", "certificate.missing"),
+    ("CERTIFICATE_MALFORMED", "certificate.malformed"),
+    ("PATH_LIMIT", "path.limit"),
+    ("PARTNER_UNKNOWN", "partner.unknown"),
+    ("PATH_UNKNOWN_CA", "path.unknown-ca"),
+    ("PATH_SIGNATURE", "path.signature"),
+    ("PATH_CONSTRAINT", "path.constraint"),
+    ("PATH_NOT_YET_VALID", "path.not-yet-valid"),
+    ("PATH_EXPIRED", "path.expired"),
+    ("PATH_WEAK_KEY", "path.weak-key"),
+    ("PURPOSE_UNACCEPTABLE", "purpose.unacceptable"),
+    ("NAME_NONE", "name.none"),
+    ("NAME_OUT_OF_SCOPE", "name.out-of-scope"),
+    ("NAME_MISMATCH", "name.mismatch"),
+    ("SERVER_NOT_LISTED", "server.not-listed"),
+    ("PARTNER_BLOCKED", "partner.blocked"),
+    ("POLICY_ERROR", "policy.error"),
+    ("ACCEPTED", "accepted"),
+]
+
+codes = st.sampled_from(list(Code))
+refusals = st.sampled_from([code for code in Code if code is not Code.ACCEPTED])
+
+
+@pytest.mark.parametrize(("name", "value"), STABLE)
+def test_a_code_is_stable(name: str, value: str) -> None:
+    """Alarms are built on them: neither the name nor the text may change."""
+    assert Code[name] == value
+    assert Code(value).name == name
+
+
+def test_there_are_no_other_codes() -> None:
+    assert {(code.name, code.value) for code in Code} == set(STABLE)
+
+
+@given(codes)
+def test_a_code_is_a_plain_string_wherever_it_is_written(code: Code) -> None:
+    assert str(code) == f"{code}" == code.value
+    assert json.loads(json.dumps(code)) == code.value
+
+
+@given(refusals)
+def test_every_refusal_has_advice_in_one_line(code: Code) -> None:
+    """It ends a sentence of ours, so it brings no full stop."""
+    assert len(code.advice) > 20
+    assert code.advice.isprintable()
+    assert code.advice == code.advice.strip()
+    assert not code.advice.endswith(".")
+
+
+def test_no_two_refusals_have_the_same_advice() -> None:
+    advice = [code.advice for code in Code]
+    assert len(set(advice)) == len(advice)
+
+
+def test_an_acceptance_needs_no_advice() -> None:
+    assert Code.ACCEPTED.advice == ""
+
+
+def test_ranks_count_from_zero_in_the_order_of_the_codes() -> None:
+    assert [code.rank for code in Code] == list(range(len(Code)))
+
+
+@pytest.mark.parametrize(
+    ("vaguer", "more_telling"),
+    [
+        (Code.CERTIFICATE_MISSING, Code.CERTIFICATE_MALFORMED),
+        (Code.PARTNER_UNKNOWN, Code.PATH_UNKNOWN_CA),
+        (Code.PATH_UNKNOWN_CA, Code.PATH_SIGNATURE),
+        (Code.PATH_UNKNOWN_CA, Code.PATH_EXPIRED),
+        (Code.PATH_EXPIRED, Code.NAME_NONE),
+        (Code.NAME_NONE, Code.NAME_OUT_OF_SCOPE),
+        (Code.NAME_OUT_OF_SCOPE, Code.NAME_MISMATCH),
+        (Code.NAME_MISMATCH, Code.PARTNER_BLOCKED),
+        (Code.PARTNER_BLOCKED, Code.POLICY_ERROR),
+    ],
+)
+def test_who_knows_more_ranks_higher(vaguer: Code, more_telling: Code) -> None:
+    """That a CA is unknown says less than what one that knows it found."""
+    assert vaguer.rank < more_telling.rank
+
+
+@given(st.lists(refusals, min_size=1))
+def test_of_several_refusals_the_highest_rank_is_told(given_codes: list[Code]) -> None:
+    decisions = [Decision.refuse(code, "no") for code in given_codes]
+    assert most_telling(decisions).code == max(given_codes, key=lambda code: code.rank)
+
+
+def test_what_is_no_code_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"path\.weather"):
+        Code("path.weather")

@@ -1,0 +1,542 @@
+"""Peers and decisions: laws, texts, plain data, and the error that carries a decision."""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import hashlib
+import json
+import pickle
+import ssl
+from typing import Any
+
+import pytest
+from certificates import NOW, SECOND, YEAR, Made, make, make_ca, make_leaf, raw, show
+from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import given
+from hypothesis import strategies as st
+
+from siptls.errors import ConfigurationError, HandshakeError
+from siptls.trust.codes import Code
+from siptls.trust.decision import (
+    BelievedName,
+    Decision,
+    Peer,
+    PeerRefusedError,
+    Trust,
+    most_telling,
+)
+from siptls.trust.evidence import Evidence, Role, describe
+from siptls.trust.names import NameKind, ReferenceIdentity
+
+CA = make_ca("Contoso CA")
+LEAF = make_leaf(CA, "sip:contoso.com", "sip.contoso.com", subject="")
+OTHER = make_leaf(CA, "sip:fabrikam.com", subject="")
+CHAINS = [
+    (LEAF.certificate, CA.certificate),
+    (LEAF.certificate,),
+    (OTHER.certificate, CA.certificate),
+    (),
+]
+HOSTILE = make_leaf(
+    CA,
+    "sip:contoso.com\0.evil.example",
+    "sip:x\x1b[2J@contoso.com",
+    "contoso.com\r\nfake: accepted",
+    "*.contoso.com",
+    subject="a\n\u202eb",
+)
+UNREADABLE = make("leaf", CA, raw("2.5.29.17", b"\x30\x03bad", critical=False))
+
+URI = BelievedName("contoso.com", authority="Contoso CA", trust=Trust.ENTERPRISE)
+HOST = BelievedName(
+    "sip.contoso.com", NameKind.DNS, domain=False, host=True, authority="Contoso CA"
+)
+
+
+def peer(*names: BelievedName, **more: Any) -> Peer:
+    return Peer(names, more.get("chain", CHAINS[0]), more.get("expires", NOW + YEAR))
+
+
+believed = st.builds(
+    BelievedName,
+    st.sampled_from(["contoso.com", "sip.contoso.com", "fabrikam.com"]),
+    st.sampled_from([NameKind.URI, NameKind.DNS, NameKind.CN]),
+    domain=st.booleans(),
+    host=st.booleans(),
+    authority=st.sampled_from(["Contoso CA", "Fabrikam CA"]),
+    trust=st.sampled_from(Trust),
+)
+peers = st.builds(
+    Peer,
+    st.lists(believed, min_size=1, max_size=4),
+    st.sampled_from(CHAINS),
+    st.integers(-3, 3).map(lambda days: NOW + dt.timedelta(days=days)),
+)
+
+
+# ---------------------------------------------------------------- believed names
+
+
+def test_a_believed_name_tells_what_it_is_and_who_says_so() -> None:
+    assert str(URI) == "domain contoso.com (URI, by Contoso CA)"
+    assert str(HOST) == "host sip.contoso.com (DNS, by Contoso CA)"
+
+
+def test_a_believed_name_is_believed_as_little_as_possible_by_default() -> None:
+    name = BelievedName("contoso.com")
+    assert (name.kind, name.domain, name.host) == (NameKind.URI, True, False)
+    assert name.trust is Trust.PUBLIC
+
+
+# ---------------------------------------------------------------- peers
+
+
+def test_a_peer_has_its_names_sorted_and_once() -> None:
+    assert peer(HOST, URI, HOST, URI).names == (URI, HOST)
+    assert peer(HOST, URI) == peer(URI, HOST)
+
+
+def test_a_peer_of_whom_nothing_is_believed_is_none() -> None:
+    with pytest.raises(ConfigurationError, match="at least one believed name"):
+        peer()
+
+
+def test_the_names_of_a_peer_are_told_apart() -> None:
+    both = BelievedName("edge.contoso.com", NameKind.DNS, domain=True, host=True)
+    one = peer(URI, HOST, both)
+    assert one.domains == {"contoso.com", "edge.contoso.com"}
+    assert one.hosts == {"sip.contoso.com", "edge.contoso.com"}
+
+
+@pytest.mark.parametrize("firmest", range(4))
+def test_the_trust_of_a_peer_is_its_firmest(firmest: int) -> None:
+    grounds = [Trust.ENTERPRISE, Trust.PINNED, Trust.FEDERATED, Trust.PUBLIC]
+    names = [BelievedName("contoso.com", trust=trust) for trust in grounds[firmest:]]
+    assert peer(*names).trust is grounds[firmest]
+
+
+@pytest.mark.parametrize(
+    ("domain", "host", "proven"),
+    [
+        ("contoso.com", None, True),
+        ("sip.contoso.com", None, False),  # believed, but of the machine only
+        ("eu.contoso.com", None, False),
+        ("com", None, False),
+        ("example.net", "sip.contoso.com", True),
+        ("example.net", "contoso.com", True),
+        ("example.net", "sip2.contoso.com", False),
+        ("contoso.com", "sip2.contoso.com", True),
+    ],
+)
+def test_a_peer_proves_the_expected_name_by_equality(
+    domain: str, host: str | None, proven: bool
+) -> None:
+    assert peer(URI, HOST).proves(ReferenceIdentity(domain, host)) is proven
+
+
+@pytest.mark.parametrize("domain", ["contoso.com", "Contoso.COM", "sip:alice@contoso.com:5061"])
+def test_a_peer_speaks_for_its_domain_in_any_form(domain: str) -> None:
+    one = peer(URI, HOST)
+    decision = one.speaks_for(domain)
+    assert decision
+    assert decision.peer is one
+    assert (decision.reason, decision.by) == ("contoso.com is proven", "peer")
+
+
+@pytest.mark.parametrize(
+    "domain", ["sip.contoso.com", "eu.contoso.com", "com", "fabrikam.com", "contoso.com.evil.com"]
+)
+def test_a_peer_speaks_for_no_other_domain(domain: str) -> None:
+    """Not even for one below its own, or for the name of its machine."""
+    decision = peer(URI, HOST).speaks_for(domain)
+    assert not decision
+    assert decision.code == Code.NAME_MISMATCH
+    assert decision.reason == f"expected {domain}; this peer has proven contoso.com"
+
+
+def test_a_peer_that_is_a_machine_only_speaks_for_nobody() -> None:
+    decision = peer(HOST).speaks_for("sip.contoso.com")
+    assert decision.reason == "expected sip.contoso.com; this peer has proven no domain"
+
+
+@pytest.mark.parametrize("domain", ["", "192.0.2.1", "*.contoso.com", "sip:[::1]"])
+def test_nobody_can_be_asked_to_speak_for_what_is_no_domain(domain: str) -> None:
+    with pytest.raises(ConfigurationError):
+        peer(URI).speaks_for(domain)
+
+
+# ---------------------------------------------------------------- unions of peers
+
+
+@given(peers, peers)
+def test_a_union_does_not_depend_on_the_order(first: Peer, second: Peer) -> None:
+    assert first | second == second | first
+
+
+@given(peers, peers, peers)
+def test_a_union_does_not_depend_on_the_grouping(first: Peer, second: Peer, third: Peer) -> None:
+    assert (first | second) | third == first | (second | third)
+
+
+@given(peers)
+def test_a_union_with_itself_changes_nothing(one: Peer) -> None:
+    assert one | one == one
+
+
+@given(peers, peers)
+def test_a_union_believes_what_either_does_and_nothing_else(first: Peer, second: Peer) -> None:
+    both = first | second
+    assert set(both.names) == {*first.names, *second.names}
+    assert both.domains == first.domains | second.domains
+    assert both.hosts == first.hosts | second.hosts
+
+
+@given(peers, peers)
+def test_a_union_ends_with_the_first_and_shows_the_firmer_path(first: Peer, second: Peer) -> None:
+    both = first | second
+    firmness = list(Trust).index
+    assert both.expires == min(first.expires, second.expires)
+    assert firmness(both.trust) == min(firmness(first.trust), firmness(second.trust))
+    firmest = [one for one in (first, second) if one.trust is both.trust]
+    assert both.chain in [one.chain for one in firmest]
+
+
+@given(peers, peers, st.sampled_from(["contoso.com", "sip.contoso.com", "fabrikam.com"]))
+def test_a_union_proves_what_either_does_and_nothing_else(
+    first: Peer, second: Peer, domain: str
+) -> None:
+    expected = ReferenceIdentity(domain)
+    assert (first | second).proves(expected) is (first.proves(expected) or second.proves(expected))
+
+
+# ---------------------------------------------------------------- decisions
+
+
+def test_an_acceptance_is_true_and_has_a_peer() -> None:
+    one = peer(URI)
+    decision = Decision.accept(one, "well", by="me", notes=iter(["a"]), parts=iter([]))
+    assert bool(decision) is decision.accepted is True
+    assert (decision.code, decision.peer) == (Code.ACCEPTED, one)
+    assert (decision.by, decision.notes, decision.parts) == ("me", ("a",), ())
+    assert decision.advice == ""
+
+
+def test_a_refusal_is_false_and_has_no_peer() -> None:
+    part = Decision.refuse(Code.NAME_NONE, "none")
+    decision = Decision.refuse(Code.PATH_EXPIRED, "over", parts=iter([part]), concerned=False)
+    assert bool(decision) is decision.accepted is False
+    assert decision.peer is None
+    assert decision.parts == (part,)
+    assert decision.concerned is False
+    assert decision.advice == Code.PATH_EXPIRED.advice
+
+
+@pytest.mark.parametrize(
+    ("accepted", "code", "believed"),
+    [
+        (True, Code.PATH_EXPIRED, True),
+        (True, "mine", True),
+        (True, Code.ACCEPTED, False),
+        (False, Code.ACCEPTED, False),
+        (False, "accepted", False),
+        (False, Code.PATH_EXPIRED, True),
+        (1, Code.ACCEPTED, True),
+        (None, Code.PATH_EXPIRED, False),
+    ],
+)
+def test_a_decision_that_contradicts_itself_cannot_be_built(
+    accepted: Any, code: str, believed: bool
+) -> None:
+    with pytest.raises(ConfigurationError):
+        Decision(accepted, code, "?", peer=peer(URI) if believed else None)
+
+
+@pytest.mark.parametrize("who", ["contoso.com", True, URI])
+def test_a_peer_is_a_peer_and_nothing_like_it(who: Any) -> None:
+    with pytest.raises(ConfigurationError, match="a decision has a peer exactly if"):
+        Decision.accept(who, "well")
+
+
+def test_evidence_and_concern_are_no_part_of_equality() -> None:
+    """Two decisions that say the same are the same, whatever they were made of."""
+    one = Decision.refuse("mine", "no", evidence=show(LEAF), concerned=False)
+    assert one == Decision.refuse("mine", "no")
+    assert one != Decision.refuse("mine", "no", by="me")
+    assert one != Decision.refuse("mine", "no", notes=["a"])
+
+
+def test_a_code_of_a_users_own_has_no_advice_and_the_highest_rank() -> None:
+    decision = Decision.refuse("mine.weekend", "closed")
+    assert decision.advice == ""
+    assert decision.rank > max(code.rank for code in Code)
+
+
+def test_a_plain_string_is_as_good_as_its_code() -> None:
+    plain = Decision.refuse("path.expired", "over")
+    assert plain == Decision.refuse(Code.PATH_EXPIRED, "over")
+    assert (plain.rank, plain.advice) == (Code.PATH_EXPIRED.rank, Code.PATH_EXPIRED.advice)
+
+
+def test_an_unknown_ca_is_the_vaguest_where_it_was_nobodys_business() -> None:
+    unknown = Decision.refuse(Code.PATH_UNKNOWN_CA, "no", concerned=False)
+    missing = Decision.refuse(Code.CERTIFICATE_MISSING, "no")
+    assert unknown.rank < missing.rank
+    assert Decision.refuse(Code.PATH_UNKNOWN_CA, "no").rank == Code.PATH_UNKNOWN_CA.rank
+    expired = Decision.refuse(Code.PATH_EXPIRED, "no", concerned=False)
+    assert expired.rank == Code.PATH_EXPIRED.rank
+
+
+refusal_codes = st.sampled_from([*(c for c in Code if c is not Code.ACCEPTED), "mine", "other"])
+text = st.text(max_size=12)
+refusals = st.builds(
+    Decision.refuse,
+    refusal_codes,
+    text,
+    by=st.sampled_from(["", "a", "b"]),
+    concerned=st.booleans(),
+)
+
+
+@given(st.lists(refusals, min_size=1, max_size=5), st.randoms(use_true_random=False))
+def test_the_most_telling_refusal_does_not_depend_on_the_order(
+    decisions: list[Decision], shuffle: Any
+) -> None:
+    told = most_telling(iter(decisions))
+    assert told in decisions
+    assert told.rank == max(decision.rank for decision in decisions)
+    other = list(decisions)
+    shuffle.shuffle(other)
+    assert most_telling(other) == told
+
+
+# ---------------------------------------------------------------- explanations
+
+evidences = st.one_of(
+    st.none(),
+    st.builds(
+        Evidence,
+        st.sampled_from([*CHAINS, (HOSTILE.certificate,), (UNREADABLE.certificate,)]),
+        st.sampled_from(Role),
+        now=st.just(NOW),
+        reference=st.none()
+        | st.builds(
+            ReferenceIdentity, st.just("contoso.com"), st.sampled_from([None, "sip.contoso.com"])
+        ),
+        address=st.sampled_from([None, ("192.0.2.1", 5061), ("2001:db8::1", 5061)]),
+    ),
+)
+sentence = st.text(st.characters(exclude_categories=("C", "Z")), max_size=20)
+notes = st.lists(sentence, max_size=2)
+
+
+def tree(parts: st.SearchStrategy[list[Decision]]) -> st.SearchStrategy[Decision]:
+    """Give decisions of any shape, made from these parts."""
+    more = {"by": sentence, "notes": notes, "evidence": evidences, "parts": parts}
+    return st.one_of(
+        st.builds(Decision.accept, peers, sentence, **more),
+        st.builds(Decision.refuse, refusal_codes, sentence, **more),
+    )
+
+
+decisions = st.recursive(
+    tree(st.just([])), lambda parts: tree(st.lists(parts, max_size=3)), max_leaves=6
+)
+
+
+@given(decisions)
+def test_an_explanation_of_any_shape_is_printable_lines(decision: Decision) -> None:
+    """Nothing in a certificate can forge a line, or speak to a terminal."""
+    lines = decision.explain().split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert lines[0] == ("accepted" if decision else f"refused: {decision.code}")
+    assert "  decided by" in lines
+    assert sum(line.startswith("  judged at ") for line in lines) == (decision.evidence is not None)
+    assert sum(line.startswith("  believed ") for line in lines) == decision.accepted
+
+
+def count(decision: Decision) -> int:
+    return 1 + len(decision.notes) + sum(count(part) for part in decision.parts)
+
+
+@given(decisions)
+def test_an_explanation_tells_of_every_part_and_note(decision: Decision) -> None:
+    lines = decision.explain().split("\n")
+    assert len(lines) - lines.index("  decided by") - 1 == count(decision)
+
+
+def test_an_acceptance_is_explained() -> None:
+    one = peer(URI, HOST, expires=NOW + SECOND)
+    evidence = Evidence(
+        [LEAF.certificate],
+        Role.SERVER,
+        now=NOW,
+        reference=ReferenceIdentity("contoso.com", "sip.contoso.com"),
+        address=("192.0.2.1", 5061),
+    )
+    decision = Decision.accept(one, "it is", by="Enterprise", notes=["as ever"], evidence=evidence)
+    assert decision.explain().split("\n") == [
+        "accepted",
+        "  because    it is",
+        "  the peer   a server at 192.0.2.1 port 5061",
+        f"  showed     {describe(LEAF.certificate)}",
+        "  presents   sip:contoso.com, DNS:sip.contoso.com",
+        "  expected   contoso.com (or its host sip.contoso.com)",
+        "  judged at  2030-06-01T12:00:00+00:00",
+        "  believed   domain contoso.com (URI, by Contoso CA),"
+        " host sip.contoso.com (DNS, by Contoso CA)",
+        "  until      2030-06-01T12:00:01+00:00",
+        "  decided by",
+        "    Enterprise: accepted: it is",
+        "      · as ever",
+    ]
+
+
+def test_a_refusal_is_explained_with_what_to_do() -> None:
+    """A combination gives no reason of its own: it is that of a part, which follows."""
+    part = Decision.refuse(Code.PATH_EXPIRED, "it is over", notes=["since June"])
+    decision = Decision.refuse(
+        Code.PATH_EXPIRED, "it is over", by="any of 1", parts=[part], evidence=show()
+    )
+    assert decision.explain().split("\n") == [
+        "refused: path.expired",
+        "  because    it is over",
+        "  the peer   a client",
+        "  showed     no certificate",
+        "  judged at  2030-06-01T12:00:00+00:00",
+        f"  to do      {Code.PATH_EXPIRED.advice}",
+        "  decided by",
+        "    any of 1: refused, path.expired",
+        "        a policy: refused, path.expired: it is over",
+        "          · since June",
+    ]
+
+
+def test_names_that_are_none_or_unreadable_are_explained_as_such() -> None:
+    nameless = Decision.refuse("mine", "no", evidence=show(make("")))
+    assert "\n  presents   no name at all\n" in nameless.explain()
+    unreadable = Decision.refuse("mine", "no", evidence=show(UNREADABLE))
+    assert "\n  presents   names that cannot be decoded (" in unreadable.explain()
+    (presented,) = unreadable.to_dict()["evidence"]["presented"]
+    assert presented.startswith("names that cannot be decoded (")
+
+
+def test_a_thousand_names_make_a_short_explanation() -> None:
+    many: Made = make_leaf(CA, *[f"sip{n}.contoso.com" for n in range(1000)], subject="")
+    decision = Decision.refuse("mine", "no", evidence=show(many))
+    assert len(decision.explain()) < 1000
+    assert "and 992 more" in decision.explain()
+    assert len(decision.to_dict()["evidence"]["presented"]) == 1000
+
+
+# ---------------------------------------------------------------- plain data
+
+
+@given(decisions)
+def test_a_decision_of_any_shape_becomes_json_and_comes_back(decision: Decision) -> None:
+    """Nothing but plain data: what JSON gives back is what was put in."""
+    data = decision.to_dict()
+    assert json.loads(json.dumps(data)) == data
+    assert data["accepted"] is decision.accepted
+    assert data["code"] == decision.code
+    assert type(data["code"]) is str
+    assert (data["peer"] is None) is (not decision.accepted)
+    assert (data["evidence"] is None) is (decision.evidence is None)
+    assert data["parts"] == [part.to_dict() for part in decision.parts]
+
+
+def test_plain_data_tells_all() -> None:
+    evidence = Evidence(
+        [LEAF.certificate],
+        Role.CLIENT,
+        now=NOW,
+        reference=ReferenceIdentity("contoso.com"),
+        address=("192.0.2.1", 5061),
+    )
+    decision = Decision.accept(peer(URI), "it is", by="me", notes=["a"], evidence=evidence)
+    data = decision.to_dict()
+    leaf, ca = data["peer"].pop("chain")
+    assert data["evidence"].pop("chain") == [leaf]
+    assert data == {
+        "accepted": True,
+        "code": "accepted",
+        "reason": "it is",
+        "advice": "",
+        "by": "me",
+        "notes": ["a"],
+        "peer": {
+            "names": [
+                {
+                    "name": "contoso.com",
+                    "kind": "URI",
+                    "domain": True,
+                    "host": False,
+                    "authority": "Contoso CA",
+                    "trust": "enterprise",
+                }
+            ],
+            "trust": "enterprise",
+            "expires": "2031-06-01T12:00:00+00:00",
+        },
+        "evidence": {
+            "role": "client",
+            "now": "2030-06-01T12:00:00+00:00",
+            "address": ["192.0.2.1", 5061],
+            "expected": {"domain": "contoso.com", "host": None},
+            "presented": ["sip:contoso.com", "DNS:sip.contoso.com"],
+        },
+        "parts": [],
+    }
+    assert ca["description"] == describe(CA.certificate)
+    assert leaf["serial"] == f"{LEAF.certificate.serial_number:x}"
+    assert leaf["not_before"] == "2029-06-01T12:00:00+00:00"
+    assert leaf["not_after"] == "2031-06-01T12:00:00+00:00"
+    der = LEAF.certificate.public_bytes(Encoding.DER)
+    assert leaf["sha256"] == hashlib.sha256(der).hexdigest()
+
+
+# ---------------------------------------------------------------- the error
+
+
+def test_the_error_carries_the_decision_and_is_what_ssl_users_expect() -> None:
+    decision = Decision.refuse(Code.NAME_MISMATCH, "expected contoso.com")
+    error = PeerRefusedError(decision)
+    assert error.decision is decision
+    assert isinstance(error, HandshakeError)
+    assert isinstance(error, ssl.SSLCertVerificationError)
+    assert str(error) == f"name.mismatch: expected contoso.com; {Code.NAME_MISMATCH.advice}"
+
+
+def test_the_error_of_a_users_own_code_has_no_advice() -> None:
+    assert str(PeerRefusedError(Decision.refuse("mine", "closed"))) == "mine: closed"
+
+
+def test_the_error_can_be_copied_and_sent_to_another_process() -> None:
+    error = PeerRefusedError(Decision.refuse(Code.PATH_LIMIT, "too long"))
+    for twin in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert twin.decision == error.decision
+        assert str(twin) == str(error)
+
+
+def test_nothing_that_is_told_can_forge_a_line() -> None:
+    """An exception's words, a peer's address: whatever comes from outside is one printable line."""
+    decision = Decision.refuse(
+        "x\x1b[2J",
+        "r\nfake: accepted",
+        by="b\u202e",
+        notes=["n\x07"],
+        evidence=Evidence([], "client", now=NOW, address=("h\x1b", 1)),
+    )
+    assert all(line.isprintable() for line in decision.explain().splitlines())
+    assert "\n" not in decision.reason
+    assert decision.code.isprintable()
+
+
+def test_a_peer_has_an_end_that_is_aware() -> None:
+    with pytest.raises(ConfigurationError, match="aware"):
+        Peer([BelievedName("contoso.com")], [], NOW.replace(tzinfo=None))
+
+
+def test_a_peer_joins_peers_only() -> None:
+    with pytest.raises(TypeError):
+        peer(BelievedName("contoso.com")) | None
