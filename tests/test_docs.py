@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from siptls import Alert, Code
-from siptls.wire.tls import _alert_for
+from siptls.wire.verdict import alert_for
 
 ROOT = Path(__file__).parent.parent
 DOCS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
@@ -19,7 +19,7 @@ def test_every_reason_code_is_listed_with_its_alert_in_order_of_rank() -> None:
     special = {Code.ACCEPTED, Code.CERTIFICATE_MISSING}
     for code, told in rows:
         if code not in special:
-            assert told == str(Alert(_alert_for(code)))
+            assert told == str(Alert(alert_for(code)))
 
 
 def test_every_link_leads_somewhere() -> None:

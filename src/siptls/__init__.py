@@ -26,7 +26,7 @@ from siptls.transports.aio.client import TLSClientTransport
 from siptls.transports.aio.connection import Connection
 from siptls.transports.aio.server import MTLSServerTransport, TLSServerTransport
 from siptls.transports.resolution import Resolver, SystemResolver, Target
-from siptls.trust.authority import Authority, KeyPurposes
+from siptls.trust.authority import Authority
 from siptls.trust.codes import Code
 from siptls.trust.decision import BelievedName, Decision, Peer, PeerRefusedError, Trust
 from siptls.trust.enterprise import Enterprise, TrustedServers
@@ -35,8 +35,10 @@ from siptls.trust.federation import Federation, Partner
 from siptls.trust.names import NameKind, NameRules, ReferenceIdentity
 from siptls.trust.policy import Combinable, CombinableCondition, Condition, TrustPolicy
 from siptls.trust.public import AnyDomain
-from siptls.wire.connection import (
-    ClientConnection,
+from siptls.trust.purposes import KeyPurposes
+from siptls.wire.connection import ClientConnection, ServerConnection
+from siptls.wire.credential import Credential
+from siptls.wire.events import (
     ConnectionClosed,
     Event,
     MessageReceived,
@@ -45,9 +47,7 @@ from siptls.wire.connection import (
     Ping,
     Pong,
     RefusedByPeer,
-    ServerConnection,
 )
-from siptls.wire.credential import Credential
 from siptls.wire.framing import KEEPALIVE_PING, KEEPALIVE_PONG, MessageFramer
 from siptls.wire.limits import Limits
 from siptls.wire.message import Message

@@ -21,6 +21,7 @@ from siptls import (
     Federation,
     NameRules,
     Partner,
+    ReferenceIdentity,
     Role,
     Trust,
 )

@@ -32,7 +32,7 @@ from siptls import (
     ServerConnection,
 )
 from siptls.testing import connected
-from siptls.wire import tls
+from siptls.wire import tls, verdict
 
 OURS = CONTOSO.issue("sip:contoso.com")
 ENTERPRISE = Enterprise(["contoso.com"], CONTOSO.authority())
@@ -165,7 +165,7 @@ def test_a_handshake_in_which_openssl_never_asked_is_a_refusal(
     monkeypatch: pytest.MonkeyPatch, tls_version: str
 ) -> None:
     """Whatever the path on which the callback is skipped: no accepted decision, no connection."""
-    monkeypatch.setattr(tls, "_verify", lambda *_: True)
+    monkeypatch.setattr(verdict, "verify", lambda *_: True)
     client = ClientConnection(ENTERPRISE, "contoso.com")
     server = ServerConnection(OURS, None, mutual=False)
     connected(client, server)
@@ -179,7 +179,7 @@ def test_a_callback_that_fails_is_a_refusal(
     def broken(*_: object) -> bool:
         raise MemoryError("no more")
 
-    monkeypatch.setattr(tls, "_look", broken)
+    monkeypatch.setattr(verdict, "_look", broken)
     client = ClientConnection(ENTERPRISE, "contoso.com", credential=OURS)
     server = ServerConnection(OURS, ENTERPRISE)
     connected(client, server)
@@ -202,7 +202,7 @@ def test_where_openssl_knows_no_ocsp_flag_the_refusal_stands(
     monkeypatch: pytest.MonkeyPatch, tls_version: str
 ) -> None:
     """Only the number of the alert changes: 42 instead of 46."""
-    monkeypatch.setattr(tls, "_OCSP_CHECKS", 0)
+    monkeypatch.setattr(verdict, "_OCSP_CHECKS", 0)
     client = ClientConnection(policy(), "fabrikam.com", credential=OURS)
     server = ServerConnection(OURS, ENTERPRISE)
     connected(client, server)
@@ -214,8 +214,8 @@ def test_where_openssl_knows_no_ocsp_flag_the_refusal_stands(
 def test_where_there_is_no_place_to_stop_the_refusal_stands(
     monkeypatch: pytest.MonkeyPatch, tls_version: str
 ) -> None:
-    monkeypatch.setattr(tls, "_PLACES", dict.fromkeys((42, 46, 48), frozenset()))
-    monkeypatch.setattr(tls, "_NOT_YET_VALID", -1)
+    monkeypatch.setattr(verdict, "_PLACES", dict.fromkeys((42, 46, 48), frozenset()))
+    monkeypatch.setattr(verdict, "_NOT_YET_VALID", -1)
     client = ClientConnection(ENTERPRISE, "contoso.com", credential=OURS)
     server = ServerConnection(STRANGER.issue("sip:contoso.com"), ENTERPRISE)
     connected(client, server)
@@ -347,7 +347,7 @@ def test_a_certificate_that_only_openssl_can_read_is_refused(
     def strict(_: object, __: object) -> list[x509.Certificate]:
         raise ValueError("invalid DER at byte 7")
 
-    monkeypatch.setattr(tls, "_presented", strict)
+    monkeypatch.setattr(verdict, "_presented", strict)
     client = ClientConnection(ENTERPRISE, "contoso.com")
     server = ServerConnection(OURS, None, mutual=False)
     connected(client, server)

@@ -20,9 +20,10 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from siptls.errors import ConfigurationError
-from siptls.trust.authority import Authority, KeyPurposes
+from siptls.trust.authority import Authority
 from siptls.trust.evidence import Evidence, Role
 from siptls.trust.names import ReferenceIdentity
+from siptls.trust.purposes import KeyPurposes
 from siptls.wire.credential import Credential, PrivateKey
 
 __all__ = ["CertificateAuthority", "KeyType", "evidence", "pem"]

@@ -21,7 +21,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import ClassVar, TypeVar
 
 import certifi
 from attrs import field, frozen
@@ -30,92 +29,20 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509 import verification
-from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
 from siptls import pem
 from siptls.errors import ConfigurationError
 from siptls.trust.codes import Code
 from siptls.trust.decision import Decision
-from siptls.trust.evidence import Evidence, Role, describe
-from siptls.trust.names import MAX_DOMAIN, NameKind, PresentedName, listed, parents, printable
+from siptls.trust.evidence import Evidence, Role, describe, extension
+from siptls.trust.names import MAX_DOMAIN, NameKind, PresentedName, parents, printable
+from siptls.trust.purposes import KeyPurposes
 
-__all__ = ["Authority", "KeyPurposes", "ProvenPath"]
+__all__ = ["Authority", "ProvenPath"]
 
 # RFC 9325 §4.5 asks for these at least.
 _MIN_RSA = 2048
 _MIN_CURVE = 256
-
-# ---------------------------------------------------------------- purposes
-
-_SIP_DOMAIN = ObjectIdentifier("1.3.6.1.5.5.7.3.20")  # id-kp-sipDomain, RFC 5924
-_ANY = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
-_SERVER = ExtendedKeyUsageOID.SERVER_AUTH
-_CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
-_PURPOSE_NAMES = {
-    _SIP_DOMAIN: "sipDomain",
-    _ANY: "any",
-    _SERVER: "serverAuth",
-    _CLIENT: "clientAuth",
-}
-
-
-def _as_purposes(value: Iterable[ObjectIdentifier]) -> frozenset[ObjectIdentifier]:
-    return frozenset(value)
-
-
-@frozen
-class KeyPurposes:
-    """Which extended key usages (EKU) make a certificate good for a server, and for a client.
-
-    Build your own, or take a preset: ``KeyPurposes.SIP``, the default.
-
-    Attributes:
-        name: Shown in explanations and policy files.
-        server: The purposes of which a server's certificate needs one, as object identifiers.
-        client: The same for a client's.
-        absent: Whether a certificate without the extension is good for everything
-            (RFC 5280 §4.2.1.12 says so).
-    """
-
-    name: str
-    server: frozenset[ObjectIdentifier] = field(kw_only=True, converter=_as_purposes)
-    client: frozenset[ObjectIdentifier] = field(kw_only=True, converter=_as_purposes)
-    absent: bool = field(default=True, kw_only=True)
-
-    SIP: ClassVar[KeyPurposes]
-    """No EKU, or any of serverAuth, clientAuth, sipDomain, any; in both roles. A certificate with
-    serverAuth only is good for a client: public CAs issue no other since 2026."""
-
-    def wanted(self, role: Role) -> frozenset[ObjectIdentifier]:
-        """The purposes of which a certificate in this role needs one."""
-        return self.server if role is Role.SERVER else self.client
-
-    def fault(self, certificate: x509.Certificate, role: Role) -> str:
-        """Say what is wrong with a certificate's purposes; empty if they are good."""
-        wanted = self.wanted(role)
-        usage = _extension(certificate, x509.ExtendedKeyUsage)
-        if usage is None:
-            found = "no EKU at all"
-            good = self.absent
-        else:
-            found = f"EKU {listed(_purpose_name(oid) for oid in usage)}"
-            good = not wanted.isdisjoint(usage)
-        if good:
-            return ""
-        names = ", ".join(sorted(_purpose_name(oid) for oid in wanted))
-        return f"{found}, but for a {role} {self.name} asks for one of: {names}"
-
-
-KeyPurposes.SIP = KeyPurposes(
-    "SIP",
-    server=frozenset({_SERVER, _CLIENT, _SIP_DOMAIN, _ANY}),
-    client=frozenset({_SERVER, _CLIENT, _SIP_DOMAIN, _ANY}),
-)
-
-
-def _purpose_name(oid: ObjectIdentifier) -> str:
-    return _PURPOSE_NAMES.get(oid) or printable(oid.dotted_string)
-
 
 # ---------------------------------------------------------------- the authority
 
@@ -273,16 +200,6 @@ class Authority:
 _Fault = tuple[Code, str]
 
 
-_E = TypeVar("_E", bound=x509.ExtensionType)
-
-
-def _extension(certificate: x509.Certificate, kind: type[_E]) -> _E | None:
-    try:
-        return certificate.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
-
-
 def _issuers(chain: Iterable[x509.Certificate]) -> Iterator[x509.Name]:
     return (certificate.issuer for certificate in chain)
 
@@ -295,7 +212,7 @@ def _anchor_fault(certificate: object) -> str:
     if not isinstance(certificate, x509.Certificate):
         return "it is no cryptography.x509.Certificate; Authority.from_pem reads files"
     try:
-        constraints = _extension(certificate, x509.BasicConstraints)
+        constraints = extension(certificate, x509.BasicConstraints)
     except ValueError as error:
         return f"it cannot be decoded ({error})"
     return "" if constraints is not None and constraints.ca else "it has no basicConstraints cA"
@@ -378,13 +295,13 @@ def _ca_key_fault(certificate: x509.Certificate) -> str:
 
 def _not_an_end_entity(leaf: x509.Certificate) -> str:
     """What must not stand in a leaf (RFC 5280 §4.2.1.3, §4.2.1.6, §4.2.1.9, §4.2.1.10)."""
-    constraints = _extension(leaf, x509.BasicConstraints)
+    constraints = extension(leaf, x509.BasicConstraints)
     if constraints is not None and constraints.ca:
         return "is a CA certificate: a CA is no peer"
-    usage = _extension(leaf, x509.KeyUsage)
+    usage = extension(leaf, x509.KeyUsage)
     if usage is not None and usage.key_cert_sign:
         return "may sign certificates (keyCertSign): a CA is no peer"
-    if _extension(leaf, x509.NameConstraints) is not None:
+    if extension(leaf, x509.NameConstraints) is not None:
         return "has nameConstraints, which belong in CA certificates only"
     if not list(leaf.subject):
         try:
@@ -497,7 +414,7 @@ class _Diagnosis:
         """Say which name the constraints of a path forbid, once its signatures are known good."""
         held = _constrained_hosts(self.evidence)
         for ca in cas:
-            constraints = _extension(ca, x509.NameConstraints)
+            constraints = extension(ca, x509.NameConstraints)
             if constraints is not None and (fault := _outside(constraints, held, ca)):
                 return Code.PATH_CONSTRAINT, f"{describe(self.evidence.chain[0])} {fault}"
         return None
@@ -516,13 +433,13 @@ class _Diagnosis:
             return None
         if fault := _ca_key_fault(certificate):
             return Code.PATH_WEAK_KEY, f"{what} has {fault}"
-        constraints = _extension(certificate, x509.BasicConstraints)
+        constraints = extension(certificate, x509.BasicConstraints)
         if constraints is None or not constraints.ca:
             return Code.PATH_CONSTRAINT, f"{what} issued a certificate but is no CA"
-        usage = _extension(certificate, x509.KeyUsage)
+        usage = extension(certificate, x509.KeyUsage)
         if usage is not None and not usage.key_cert_sign:
             return Code.PATH_CONSTRAINT, f"{what} issued a certificate without keyCertSign"
-        if _extension(certificate, x509.ExtendedKeyUsage) is not None and (
+        if extension(certificate, x509.ExtendedKeyUsage) is not None and (
             fault := self.authority.purposes.fault(certificate, self.evidence.role)
         ):
             return Code.PURPOSE_UNACCEPTABLE, f"{what} has {fault}"

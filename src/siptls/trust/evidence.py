@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
+from typing import TypeVar
 
 from attrs import field, frozen
 from cryptography import x509
@@ -21,7 +22,15 @@ from siptls.errors import ConfigurationError
 from siptls.trust.codes import Code
 from siptls.trust.names import PresentedNames, ReferenceIdentity, presented_names, printable
 
-__all__ = ["MAX_CERTIFICATES", "MAX_CHAIN", "MAX_NAMES", "Evidence", "Role", "describe"]
+__all__ = [
+    "MAX_CERTIFICATES",
+    "MAX_CHAIN",
+    "MAX_NAMES",
+    "Evidence",
+    "Role",
+    "describe",
+    "extension",
+]
 
 # Limits that hold before any work is done on what a stranger sent.
 # The leaf and seven intermediates. The public web's longest usual path has three certificates
@@ -139,6 +148,17 @@ class Evidence:
         count = len(self.presented.names)
         if count > MAX_NAMES:
             return Code.PATH_LIMIT, f"the leaf has {count} names; at most {MAX_NAMES} are taken"
+        return None
+
+
+_E = TypeVar("_E", bound=x509.ExtensionType)
+
+
+def extension(certificate: x509.Certificate, kind: type[_E]) -> _E | None:
+    """Give the value of a certificate's extension; None if it has none of the kind."""
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
         return None
 
 

@@ -20,12 +20,8 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TypeAlias
-
-from attrs import frozen
 
 from siptls.errors import (
-    Alert,
     ConfigurationError,
     ConnectionClosedError,
     FramingError,
@@ -39,89 +35,25 @@ from siptls.trust.evidence import Role
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy
 from siptls.wire.credential import Credential
+from siptls.wire.events import (
+    ConnectionClosed,
+    Event,
+    MessageReceived,
+    PeerAccepted,
+    PeerRefused,
+    Ping,
+    Pong,
+    RefusedByPeer,
+)
 from siptls.wire.framing import KEEPALIVE_PING, KEEPALIVE_PONG, Framed, MessageFramer
 from siptls.wire.limits import Limits
 from siptls.wire.message import Message
-from siptls.wire.tls import Clock, TLSEngine, TLSInfo, utc_now
+from siptls.wire.tls import TLSEngine, TLSInfo, utc_now
+from siptls.wire.verdict import Clock
 
-__all__ = [
-    "ClientConnection",
-    "ConnectionClosed",
-    "Event",
-    "MessageReceived",
-    "PeerAccepted",
-    "PeerRefused",
-    "Ping",
-    "Pong",
-    "RefusedByPeer",
-    "ServerConnection",
-]
+__all__ = ["ClientConnection", "ServerConnection"]
 
 _log = logging.getLogger("siptls")
-
-# ---------------------------------------------------------------- events
-
-
-@frozen
-class PeerAccepted:
-    """The handshake is done and the policy has accepted: messages may flow.
-
-    A TLS 1.3 client may still be refused by its server, which comes as `RefusedByPeer`.
-
-    Attributes:
-        peer: Who the peer has proven to be; None for a client of a server that asks for none.
-        decision: The policy's decision; None in the same case.
-    """
-
-    peer: Peer | None
-    decision: Decision | None
-
-
-@frozen
-class PeerRefused:
-    """Our policy refused the peer. The connection is over, and an alert waits to be sent."""
-
-    decision: Decision
-
-
-@frozen
-class RefusedByPeer:
-    """The peer refused us. The connection is over."""
-
-    alert: Alert
-
-
-@frozen
-class MessageReceived:
-    """A whole message."""
-
-    message: Message
-
-
-@frozen
-class Ping:
-    """The peer asks whether we are alive (RFC 5626 §4.4.1). The pong is on its way already."""
-
-
-@frozen
-class Pong:
-    """The answer to a ping of ours."""
-
-
-@frozen
-class ConnectionClosed:
-    """The connection is over. It is always the last event, and comes once.
-
-    Attributes:
-        reason: Why. ``ConnectionClosedError`` with ``orderly`` True if both sides closed in order.
-    """
-
-    reason: SIPTLSError
-
-
-Event: TypeAlias = (
-    PeerAccepted | PeerRefused | RefusedByPeer | MessageReceived | Ping | Pong | ConnectionClosed
-)
 
 _PING = b"\r\n\r\n"
 _PONG = b"\r\n"

@@ -1,44 +1,21 @@
 """The TLS engine: OpenSSL through pyOpenSSL, on memory only.
 
-How it thinks. OpenSSL checks no certificate here: it has no anchors, and whatever it objects to,
-the verify callback overrides. Its objections serve as places at which to stop. The policy is asked
-once, at the callback that completes the path; it answers yes or no, and a no is carried to the
-callback whose error OpenSSL turns into the alert that fits (RFC 8446 §6.2):
-
-=====================  ===========================================================================
-48 unknown_ca          ``path.unknown-ca``, ``partner.unknown``: we know nobody who vouches. The
-                       place: error 20 (or 18, 19, 21), which comes because there are no anchors,
-                       and error 3, because the CRL flags are set and there is no CRL.
-46 certificate_unknown a sound certificate that is not accepted: its names, its purpose, the lists.
-                       The place: error 74, because the OCSP flags are set.
-42 bad_certificate     the certificate itself: expired, forged, weak, malformed. The place: error 9,
-                       because OpenSSL is told that it is 1990, before any certificate was valid.
-=====================  ===========================================================================
-
-The fake date is OpenSSL's alone; the policy gets the true one. Where an OpenSSL does not know the
-OCSP flag, or a self-signed leaf leaves no place for it, 46 becomes 42. Where there is no place at
-all, the last callback refuses with 80 internal_error. Never is the answer changed, only its number.
-
-After the handshake the engine demands an *accepted* decision of its own record. So a path on which
-OpenSSL does not call back, such as a resumed session, is no way in. Resumption is off besides.
-
-On the server OpenSSL shows the path that it built, on the client all certificates as presented.
+OpenSSL judges nobody here: ``verdict.py`` tells how the policy is asked during the handshake. After
+it, the engine demands an *accepted* decision of its own record. So a path on which OpenSSL does not
+call back, such as a resumed session, is no way in. Resumption is off besides.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from attrs import define, field, frozen
-from cryptography import x509
-from OpenSSL import SSL, crypto
+from attrs import frozen
+from OpenSSL import SSL
 
 from siptls.errors import (
-    Alert,
     CertificateError,
     ConnectionClosedError,
     HandshakeError,
@@ -47,17 +24,14 @@ from siptls.errors import (
 )
 from siptls.trust.codes import Code
 from siptls.trust.decision import Decision, PeerRefusedError
-from siptls.trust.evidence import Evidence, Role, describe
+from siptls.trust.evidence import Role, describe
 from siptls.trust.names import ReferenceIdentity, printable
-from siptls.trust.policy import TrustPolicy, judge
+from siptls.trust.policy import TrustPolicy
 from siptls.wire.credential import Credential
 from siptls.wire.limits import Limits
+from siptls.wire.verdict import Clock, Judgement, arm, record_alert
 
-__all__ = ["Clock", "TLSEngine", "TLSInfo", "utc_now"]
-
-_log = logging.getLogger("siptls")
-
-Clock = Callable[[], dt.datetime]
+__all__ = ["TLSEngine", "TLSInfo", "utc_now"]
 
 
 def utc_now() -> dt.datetime:
@@ -65,156 +39,12 @@ def utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-# ---------------------------------------------------------------- the verify callback
-
-# X509_V_ERR_*: OpenSSL's objections, from its x509_vfy.h.
-_UNABLE_TO_GET_CRL = 3
-_NOT_YET_VALID = 9
-_SELF_SIGNED_LEAF, _SELF_SIGNED_IN_CHAIN, _NO_LOCAL_ISSUER, _NO_ISSUER = 18, 19, 20, 21
-_CHAIN_TOO_LONG = 22
-_OCSP_NEEDED = 74
-_TOP_OF_PATH = frozenset({_SELF_SIGNED_LEAF, _SELF_SIGNED_IN_CHAIN, _NO_LOCAL_ISSUER})
-
-_UNKNOWN_CA, _CERTIFICATE_UNKNOWN, _BAD_CERTIFICATE = 48, 46, 42
-_HANDSHAKE_FAILURE, _CERTIFICATE_REQUIRED = 40, 116
-
-# At which objections a refusal gives which alert.
-_PLACES = {
-    _UNKNOWN_CA: _TOP_OF_PATH | {_NO_ISSUER, _UNABLE_TO_GET_CRL, _CHAIN_TOO_LONG},
-    _CERTIFICATE_UNKNOWN: frozenset({_OCSP_NEEDED}),
-    _BAD_CERTIFICATE: frozenset({_NOT_YET_VALID}),
-}
-
-
-def _alert_for(code: str) -> int:
-    if code in (Code.PATH_UNKNOWN_CA, Code.PARTNER_UNKNOWN):
-        return _UNKNOWN_CA
-    if code.startswith(("path.", "certificate.")):
-        return _BAD_CERTIFICATE
-    return _CERTIFICATE_UNKNOWN
-
-
-@define
-class _Judgement:
-    """What one connection's verify callbacks know. It has no reference back to the connection."""
-
-    policy: TrustPolicy | None
-    role: Role
-    clock: Clock
-    reference: ReferenceIdentity | None
-    address: tuple[str, int] | None
-    limits: Limits
-    certificates: dict[int, crypto.X509] = field(factory=dict)
-    length: int = 0
-    decision: Decision | None = None
-    received: Alert | None = None
-    sent: Alert | None = None
-
-    def decide(self, chain: list[x509.Certificate]) -> None:
-        evidence = self._evidence(chain)
-        if self.policy is None:
-            self.refuse(Code.POLICY_ERROR, "there is no policy to judge a certificate by")
-        elif evidence.fault is not None:
-            code, reason = evidence.fault
-            self.decision = Decision.refuse(code, reason, by="TLS", evidence=evidence)
-        else:
-            self.decision = judge(self.policy, evidence)
-
-    def refuse(self, code: Code, reason: str) -> Decision:
-        self.decision = Decision.refuse(code, reason, by="TLS", evidence=self._evidence([]))
-        return self.decision
-
-    def _evidence(self, chain: list[x509.Certificate]) -> Evidence:
-        return Evidence(
-            chain,
-            self.role,
-            now=self.clock(),
-            reference=self.reference,
-            address=self.address,
-            max_certificates=self.limits.max_certificates,
-            max_chain=self.limits.max_chain,
-        )
-
-
-def _verify(
-    connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int
-) -> bool:
-    """Answer OpenSSL about one certificate; False ends the handshake with the error's alert."""
-    judgement: _Judgement = connection.get_app_data()
-    try:
-        _look(judgement, connection, certificate, error, depth)
-    except ValueError as fault:
-        why = printable(str(fault))
-        judgement.refuse(Code.CERTIFICATE_MALFORMED, f"a certificate cannot be decoded: {why}")
-    except Exception as fault:  # noqa: BLE001  whatever it is, it is a refusal
-        _log.exception("judging a certificate failed, so the peer is refused")
-        judgement.refuse(Code.POLICY_ERROR, f"judging failed: {fault}")
-    return _goes_on(judgement.decision, error, depth, ok=bool(ok))
-
-
-def _look(
-    judgement: _Judgement,
-    connection: SSL.Connection,
-    certificate: crypto.X509,
-    error: int,
-    depth: int,
-) -> None:
-    """Remember the certificate, and ask the policy once the path is complete."""
-    judgement.certificates.setdefault(depth, certificate)
-    if not judgement.length and error in _TOP_OF_PATH | {_CHAIN_TOO_LONG}:
-        judgement.length = depth + 1
-    if judgement.decision is None and len(judgement.certificates) == judgement.length:
-        judgement.decide(_presented(judgement, connection))
-
-
-def _goes_on(decision: Decision | None, error: int, depth: int, *, ok: bool) -> bool:
-    """Whether OpenSSL shall go on, given the decision so far."""
-    if ok:
-        # The certificate at this depth is done; the leaf is the last.
-        return depth > 0 or (decision is not None and decision.accepted)
-    if decision is None or decision.accepted:
-        return True
-    if error in _PLACES[_alert_for(decision.code)]:
-        return False
-    # The last objection of all: whoever comes this far gets 42.
-    return not (error == _NOT_YET_VALID and depth == 0)
-
-
-def _presented(judgement: _Judgement, connection: SSL.Connection) -> list[x509.Certificate]:
-    chain = connection.get_peer_cert_chain(as_cryptography=True)
-    if chain:
-        return chain
-    # During the callback a server has none yet, but the path that was built.
-    path = judgement.certificates
-    return [path[depth].to_cryptography() for depth in range(judgement.length)]
-
-
-def _record_alert(connection: SSL.Connection, where: int, value: int) -> None:
-    """Keep the first fatal alert in each direction; the numbers are right where texts are not."""
-    if not where & SSL.SSL_CB_ALERT or value >> 8 != _FATAL:
-        return
-    judgement: _Judgement = connection.get_app_data()
-    if where & SSL.SSL_CB_READ:
-        judgement.received = judgement.received or Alert(value & 0xFF)
-    else:
-        judgement.sent = judgement.sent or Alert(value & 0xFF)
-
-
-_FATAL = 2
-
 # ---------------------------------------------------------------- contexts
 
 _OLDEST, _NEWEST = SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION
 # TLS 1.2 with forward secrecy and AEAD only (RFC 9325 §4.2); TLS 1.3 has no others.
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
-# SSL_OP_NO_RENEGOTIATION and X509_V_FLAG_OCSP_RESP_CHECK(_ALL): pyOpenSSL has no names for them.
-_NO_RENEGOTIATION = 1 << 30
-_OCSP_CHECKS = 0xC00000
-_BEFORE_ALL = dt.datetime(1990, 1, 1, tzinfo=dt.UTC)
-
-# OpenSSL looks no further up than this, so that no stranger makes it call back for hundreds of
-# certificates. The limit that is told is `Limits.max_certificates`, which is lower.
-_MAX_DEPTH = 32
+_NO_RENEGOTIATION = 1 << 30  # SSL_OP_NO_RENEGOTIATION: pyOpenSSL has no name for it
 
 # A Context costs 300 us and holds no state of a connection, so that one serves all connections
 # of the same kind with the same credential. It lives as long as the credential.
@@ -247,9 +77,9 @@ def _new_context(credential: Credential | None, *, judged: bool) -> SSL.Context:
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_TICKET | _NO_RENEGOTIATION)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
-    context.set_info_callback(_record_alert)
+    context.set_info_callback(record_alert)
     if judged:
-        _arm(context)
+        arm(context)
     if credential is not None:
         try:
             context.use_certificate(credential.chain[0])
@@ -264,19 +94,10 @@ def _new_context(credential: Credential | None, *, judged: bool) -> SSL.Context:
     return context
 
 
-def _arm(context: SSL.Context) -> None:
-    """Have the verify callback called, with an objection of each kind to stop at."""
-    store = context.get_cert_store()
-    if store is None:  # pragma: no cover  every context has one
-        raise HandshakeError("OpenSSL gave no certificate store; pyOpenSSL is broken")
-    flags = crypto.X509StoreFlags
-    store.set_flags(flags.CRL_CHECK | flags.CRL_CHECK_ALL | _OCSP_CHECKS)
-    store.set_time(_BEFORE_ALL)
-    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verify)
-    context.set_verify_depth(_MAX_DEPTH)
-
-
 # ---------------------------------------------------------------- the engine
+
+
+_HANDSHAKE_FAILURE, _CERTIFICATE_REQUIRED = 40, 116
 
 
 @frozen
@@ -342,7 +163,7 @@ class TLSEngine:
         clock: Clock = utc_now,
         address: tuple[str, int] | None = None,
     ) -> None:
-        self._judgement = _Judgement(policy, role, clock, reference, address, limits or Limits())
+        self._judgement = Judgement(policy, role, clock, reference, address, limits or Limits())
         self._judged = mutual or role is Role.SERVER
         self._connection = SSL.Connection(_context(role, credential, judged=self._judged), None)
         self._connection.set_app_data(self._judgement)

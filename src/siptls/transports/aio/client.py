@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from types import TracebackType
-from typing import Self
 
 from siptls.errors import (
     Attempt,
@@ -17,6 +15,7 @@ from siptls.errors import (
     ResolutionError,
     SIPTLSError,
 )
+from siptls.transports.aio.closing import Closing
 from siptls.transports.aio.connection import Connection
 from siptls.transports.aio.driver import Driver, OnRefused
 from siptls.transports.resolution import (
@@ -37,7 +36,7 @@ from siptls.wire.limits import Limits
 __all__ = ["TLSClientTransport"]
 
 
-class TLSClientTransport:
+class TLSClientTransport(Closing):
     """Opens connections to servers, over TLS, or over MTLS if it has a credential.
 
     ::
@@ -129,17 +128,6 @@ class TLSClientTransport:
         for driver in drivers:
             driver.close()
         await asyncio.gather(*(driver.wait_lost() for driver in drivers))
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     # ------------------------------------------------------------ inside
 

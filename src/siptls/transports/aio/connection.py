@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Self
 
 from siptls.errors import Attempt, ConnectionClosedError, SIPTLSError
+from siptls.transports.aio.closing import Closing
 from siptls.transports.aio.driver import Address, Driver, shown
 from siptls.trust.decision import Decision, Peer
 from siptls.trust.names import ReferenceIdentity
@@ -16,7 +16,7 @@ from siptls.wire.tls import TLSInfo
 __all__ = ["Connection"]
 
 
-class Connection:
+class Connection(Closing):
     """A connection whose peer the policy has accepted. Transports make it; you do not.
 
     It belongs to its event loop. Several tasks may send; one should receive.
@@ -144,14 +144,3 @@ class Connection:
         """
         self._driver.close()
         await self._driver.wait_lost()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()

@@ -22,15 +22,14 @@ from typing import TypeAlias
 
 from siptls.errors import ConnectionClosedError, LimitError, SIPTLSError
 from siptls.trust.decision import Decision, PeerRefusedError
-from siptls.wire.connection import (
-    ClientConnection,
+from siptls.wire.connection import ClientConnection, ServerConnection
+from siptls.wire.events import (
     ConnectionClosed,
     Event,
     MessageReceived,
     PeerAccepted,
     PeerRefused,
     Pong,
-    ServerConnection,
 )
 from siptls.wire.limits import Limits
 from siptls.wire.message import Message

@@ -7,10 +7,10 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Coroutine
-from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
 from siptls.errors import ConfigurationError, ConnectionClosedError, SIPTLSError
+from siptls.transports.aio.closing import Closing
 from siptls.transports.aio.connection import Connection
 from siptls.transports.aio.driver import Address, Driver, OnRefused, shown
 from siptls.transports.resolution import SIPS_PORT, check_port
@@ -33,7 +33,7 @@ _BACKLOG = 1024
 _ACCEPT_PAUSE = 0.2
 
 
-class _ServerTransport:
+class _ServerTransport(Closing):
     """What both have in common: they differ in whether the client is judged."""
 
     def __init__(  # noqa: PLR0913  a server's whole configuration
@@ -129,17 +129,6 @@ class _ServerTransport:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     # ------------------------------------------------------------ inside
 

@@ -1,0 +1,204 @@
+"""The verdict: the policy's answer, inside the handshake, as a TLS alert that fits.
+
+How it thinks. OpenSSL checks no certificate here: it has no anchors, and whatever it objects to,
+the verify callback overrides. Its objections serve as places at which to stop. The policy is asked
+once, at the callback that completes the path; it answers yes or no, and a no is carried to the
+callback whose error OpenSSL turns into the alert that fits (RFC 8446 §6.2):
+
+=====================  ===========================================================================
+48 unknown_ca          ``path.unknown-ca``, ``partner.unknown``: we know nobody who vouches. The
+                       place: error 20 (or 18, 19, 21), which comes because there are no anchors,
+                       and error 3, because the CRL flags are set and there is no CRL.
+46 certificate_unknown a sound certificate that is not accepted: its names, its purpose, the lists.
+                       The place: error 74, because the OCSP flags are set.
+42 bad_certificate     the certificate itself: expired, forged, weak, malformed. The place: error 9,
+                       because OpenSSL is told that it is 1990, before any certificate was valid.
+=====================  ===========================================================================
+
+The fake date is OpenSSL's alone; the policy gets the true one. Where an OpenSSL does not know the
+OCSP flag, or a self-signed leaf leaves no place for it, 46 becomes 42. Where there is no place at
+all, the last callback refuses with 80 internal_error. Never is the answer changed, only its number.
+
+On the server OpenSSL shows the path that it built, on the client all certificates as presented.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Callable
+
+from attrs import define, field
+from cryptography import x509
+from OpenSSL import SSL, crypto
+
+from siptls.errors import Alert, HandshakeError
+from siptls.trust.codes import Code
+from siptls.trust.decision import Decision
+from siptls.trust.evidence import Evidence, Role
+from siptls.trust.names import ReferenceIdentity, printable
+from siptls.trust.policy import TrustPolicy, judge
+from siptls.wire.limits import Limits
+
+__all__ = ["Clock", "Judgement", "alert_for", "arm", "record_alert"]
+
+_log = logging.getLogger("siptls")
+
+Clock = Callable[[], dt.datetime]
+
+# X509_V_ERR_*: OpenSSL's objections, from its x509_vfy.h.
+_UNABLE_TO_GET_CRL = 3
+_NOT_YET_VALID = 9
+_SELF_SIGNED_LEAF, _SELF_SIGNED_IN_CHAIN, _NO_LOCAL_ISSUER, _NO_ISSUER = 18, 19, 20, 21
+_CHAIN_TOO_LONG = 22
+_OCSP_NEEDED = 74
+_TOP_OF_PATH = frozenset({_SELF_SIGNED_LEAF, _SELF_SIGNED_IN_CHAIN, _NO_LOCAL_ISSUER})
+
+_UNKNOWN_CA, _CERTIFICATE_UNKNOWN, _BAD_CERTIFICATE = 48, 46, 42
+_FATAL = 2  # the level of an alert
+
+# At which objections a refusal gives which alert.
+_PLACES = {
+    _UNKNOWN_CA: _TOP_OF_PATH | {_NO_ISSUER, _UNABLE_TO_GET_CRL, _CHAIN_TOO_LONG},
+    _CERTIFICATE_UNKNOWN: frozenset({_OCSP_NEEDED}),
+    _BAD_CERTIFICATE: frozenset({_NOT_YET_VALID}),
+}
+
+
+def alert_for(code: str) -> int:
+    """Give the number of the alert for a refusal with this code."""
+    if code in (Code.PATH_UNKNOWN_CA, Code.PARTNER_UNKNOWN):
+        return _UNKNOWN_CA
+    if code.startswith(("path.", "certificate.")):
+        return _BAD_CERTIFICATE
+    return _CERTIFICATE_UNKNOWN
+
+
+@define
+class Judgement:
+    """What one connection's verify callbacks know. It has no reference back to the connection."""
+
+    policy: TrustPolicy | None
+    role: Role
+    clock: Clock
+    reference: ReferenceIdentity | None
+    address: tuple[str, int] | None
+    limits: Limits
+    certificates: dict[int, crypto.X509] = field(factory=dict)
+    length: int = 0
+    decision: Decision | None = None
+    received: Alert | None = None
+    sent: Alert | None = None
+
+    def decide(self, chain: list[x509.Certificate]) -> None:
+        """Ask the policy, once the limits are kept."""
+        evidence = self._evidence(chain)
+        if self.policy is None:
+            self.refuse(Code.POLICY_ERROR, "there is no policy to judge a certificate by")
+        elif evidence.fault is not None:
+            code, reason = evidence.fault
+            self.decision = Decision.refuse(code, reason, by="TLS", evidence=evidence)
+        else:
+            self.decision = judge(self.policy, evidence)
+
+    def refuse(self, code: Code, reason: str) -> Decision:
+        """Record a refusal that no policy has made."""
+        self.decision = Decision.refuse(code, reason, by="TLS", evidence=self._evidence([]))
+        return self.decision
+
+    def _evidence(self, chain: list[x509.Certificate]) -> Evidence:
+        return Evidence(
+            chain,
+            self.role,
+            now=self.clock(),
+            reference=self.reference,
+            address=self.address,
+            max_certificates=self.limits.max_certificates,
+            max_chain=self.limits.max_chain,
+        )
+
+
+def verify(
+    connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int
+) -> bool:
+    """Answer OpenSSL about one certificate; False ends the handshake with the error's alert."""
+    judgement: Judgement = connection.get_app_data()
+    try:
+        _look(judgement, connection, certificate, error, depth)
+    except ValueError as fault:
+        why = printable(str(fault))
+        judgement.refuse(Code.CERTIFICATE_MALFORMED, f"a certificate cannot be decoded: {why}")
+    except Exception as fault:  # noqa: BLE001  whatever it is, it is a refusal
+        _log.exception("judging a certificate failed, so the peer is refused")
+        judgement.refuse(Code.POLICY_ERROR, f"judging failed: {fault}")
+    return _goes_on(judgement.decision, error, depth, ok=bool(ok))
+
+
+def _look(
+    judgement: Judgement,
+    connection: SSL.Connection,
+    certificate: crypto.X509,
+    error: int,
+    depth: int,
+) -> None:
+    """Remember the certificate, and ask the policy once the path is complete."""
+    judgement.certificates.setdefault(depth, certificate)
+    if not judgement.length and error in _TOP_OF_PATH | {_CHAIN_TOO_LONG}:
+        judgement.length = depth + 1
+    if judgement.decision is None and len(judgement.certificates) == judgement.length:
+        judgement.decide(_presented(judgement, connection))
+
+
+def _goes_on(decision: Decision | None, error: int, depth: int, *, ok: bool) -> bool:
+    """Whether OpenSSL shall go on, given the decision so far."""
+    if ok:
+        # The certificate at this depth is done; the leaf is the last.
+        return depth > 0 or (decision is not None and decision.accepted)
+    if decision is None or decision.accepted:
+        return True
+    if error in _PLACES[alert_for(decision.code)]:
+        return False
+    # The last objection of all: whoever comes this far gets 42.
+    return not (error == _NOT_YET_VALID and depth == 0)
+
+
+def _presented(judgement: Judgement, connection: SSL.Connection) -> list[x509.Certificate]:
+    chain = connection.get_peer_cert_chain(as_cryptography=True)
+    if chain:
+        return chain
+    # During the callback a server has none yet, but the path that was built.
+    path = judgement.certificates
+    return [path[depth].to_cryptography() for depth in range(judgement.length)]
+
+
+def record_alert(connection: SSL.Connection, where: int, value: int) -> None:
+    """Keep the first fatal alert in each direction; the numbers are right where texts are not."""
+    if not where & SSL.SSL_CB_ALERT or value >> 8 != _FATAL:
+        return
+    judgement: Judgement = connection.get_app_data()
+    if where & SSL.SSL_CB_READ:
+        judgement.received = judgement.received or Alert(value & 0xFF)
+    else:
+        judgement.sent = judgement.sent or Alert(value & 0xFF)
+
+
+# ---------------------------------------------------------------- OpenSSL's side of it
+
+# X509_V_FLAG_OCSP_RESP_CHECK(_ALL): pyOpenSSL has no name for them.
+_OCSP_CHECKS = 0xC00000
+_BEFORE_ALL = dt.datetime(1990, 1, 1, tzinfo=dt.UTC)
+# OpenSSL looks no further up than this, so that no stranger makes it call back for hundreds of
+# certificates. The limit that is told is `Limits.max_certificates`, which is lower.
+_MAX_DEPTH = 32
+
+
+def arm(context: SSL.Context) -> None:
+    """Have the verify callback called, with an objection of each kind to stop at."""
+    store = context.get_cert_store()
+    if store is None:  # pragma: no cover  every context has one
+        raise HandshakeError("OpenSSL gave no certificate store; pyOpenSSL is broken")
+    flags = crypto.X509StoreFlags
+    store.set_flags(flags.CRL_CHECK | flags.CRL_CHECK_ALL | _OCSP_CHECKS)
+    store.set_time(_BEFORE_ALL)
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, verify)
+    context.set_verify_depth(_MAX_DEPTH)
