@@ -14,7 +14,8 @@
     ├── ResolutionError                      no address for a name
     ├── ConnectionClosedError                the connection is gone, or never came about
     │     (ConnectionError)
-    └── LimitError                           one of our own limits was reached
+    ├── LimitError                           one of our own limits was reached
+    └── OperationTimeout (TimeoutError)      a call of siptls.sync did not end in its timeout=
 
 Each error carries values, and its text ends with what an operator can do.
 """
@@ -38,6 +39,7 @@ __all__ = [
     "HandshakeError",
     "HandshakeTimeout",
     "LimitError",
+    "OperationTimeout",
     "RefusedByPeerError",
     "ResolutionError",
     "SIPTLSError",
@@ -69,6 +71,9 @@ class SIPTLSError(Exception):
 class ConfigurationError(SIPTLSError, ValueError):
     """An argument, or a file, that cannot be meant as it stands."""
 
+    faults: Sequence[str] = ()
+    """Of a file, every fault with its key."""
+
 
 class CertificateError(SIPTLSError):
     """A certificate or a private key that cannot be read, or that does not fit the other."""
@@ -80,6 +85,10 @@ class FramingError(SIPTLSError):
 
 class LimitError(SIPTLSError):
     """One of our own limits was reached."""
+
+
+class OperationTimeout(SIPTLSError, TimeoutError):  # noqa: N818  named like HandshakeTimeout
+    """A blocking call did not come to its end within the ``timeout`` that it was given."""
 
 
 class HandshakeError(SIPTLSError):

@@ -49,7 +49,8 @@ def read(source: Source) -> tuple[str, bytes]:
     try:
         return path, Path(path).read_bytes()
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"cannot read {path!r}: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigurationError(f"cannot read {path!r}: {why}; is the path right?") from error
 
 
 def certificates(name: str, data: bytes) -> list[x509.Certificate]:

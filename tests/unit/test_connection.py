@@ -306,6 +306,57 @@ def test_a_stream_that_is_no_sip_ends_the_connection(tls_version: str) -> None:
         server.send(request())
 
 
+@pytest.mark.parametrize("nothing", ["a text", None, 5, ["a list"]])
+def test_only_bytes_and_messages_are_sent(nothing: object) -> None:
+    client, server = established()
+    with pytest.raises(ConfigurationError, match="what is sent is bytes or a Message, not"):
+        client.send(nothing)  # type: ignore[arg-type]
+    client.send(request())
+    exchange(client, server)
+    assert len(server.events()) == 1
+
+
+def test_a_close_in_answer_to_what_was_sent_tells_where_to_look() -> None:
+    client, server = established()
+    client.send(b"OPTIONS sip:contoso.com SIP/2.0\r\n\r\n")  # without Content-Length
+    exchange(client, server)
+    assert isinstance(closed_reason(server.events()), FramingError)
+    reason = closed_reason(client.events())
+    assert isinstance(reason, ConnectionClosedError)
+    assert reason.orderly
+    assert "without an answer to what was sent last" in str(reason)
+
+
+def test_a_close_after_an_answer_is_no_more_than_that() -> None:
+    client, server = established()
+    client.send(request())
+    exchange(client, server)
+    server.send(Message(request()).reply(200, "OK"))
+    server.close()
+    exchange(client, server)
+    assert str(closed_reason(client.events())) == "the peer closed the connection in order"
+
+
+def test_the_error_of_the_end_holds_no_frames() -> None:
+    """Else each connection that ended would be a circle, to be freed by the collector only."""
+    client, server = established()
+    client.send(b"\x00 no SIP")
+    exchange(client, server)
+    for ended in (client, server):
+        reason = closed_reason(ended.events())
+        assert reason.__traceback__ is None
+        assert reason.__context__ is None
+
+
+def test_many_pings_in_one_read_are_answered_in_one_record() -> None:
+    client, server = established()
+    for _ in range(100):
+        client.ping()
+    server.receive_data(client.data_to_send())
+    assert len(server.data_to_send()) < 300  # each record has 22 bytes beside its content
+    assert server.events() == [Ping()] * 100
+
+
 def test_what_comes_after_the_end_is_dropped() -> None:
     client, server = established()
     client.send(request())

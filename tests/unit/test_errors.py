@@ -23,6 +23,7 @@ from siptls.errors import (
     HandshakeError,
     HandshakeTimeout,
     LimitError,
+    OperationTimeout,
     RefusedByPeerError,
     ResolutionError,
     SIPTLSError,
@@ -44,6 +45,7 @@ TREE = [
     (ResolutionError, (SIPTLSError,)),
     (ConnectionClosedError, (SIPTLSError, ConnectionError)),
     (LimitError, (SIPTLSError,)),
+    (OperationTimeout, (SIPTLSError, TimeoutError)),
 ]
 
 

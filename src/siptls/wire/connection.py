@@ -21,6 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from siptls.arguments import kind_of
 from siptls.errors import (
     ConfigurationError,
     ConnectionClosedError,
@@ -33,7 +34,7 @@ from siptls.errors import (
 from siptls.trust.decision import Decision, Peer, PeerRefusedError
 from siptls.trust.evidence import Role
 from siptls.trust.names import ReferenceIdentity
-from siptls.trust.policy import TrustPolicy
+from siptls.trust.policy import TrustPolicy, require_policy
 from siptls.wire.credential import Credential
 from siptls.wire.events import (
     ConnectionClosed,
@@ -46,7 +47,7 @@ from siptls.wire.events import (
     RefusedByPeer,
 )
 from siptls.wire.framing import KEEPALIVE_PING, KEEPALIVE_PONG, Framed, MessageFramer
-from siptls.wire.limits import Limits
+from siptls.wire.limits import Limits, as_limits
 from siptls.wire.message import Message
 from siptls.wire.tls import TLSEngine, TLSInfo, utc_now
 from siptls.wire.verdict import Clock
@@ -75,6 +76,8 @@ class _Connection:
         self._closing = False
         self._closed: SIPTLSError | None = None
         self._received_any = False
+        self._pongs_owed = 0
+        self._unanswered = False  # nothing has come since something was sent
         self._deadline: float | None = timer() + limits.handshake_timeout
         self._pongs_due: deque[float] = deque()
         self._tls: TLSInfo | None = None
@@ -133,6 +136,7 @@ class _Connection:
                 self._announce()
                 self._deliver(plain)
             self._announce()
+            self._answer_pings()
         except SIPTLSError as error:
             self._announce()
             self._fail(error)
@@ -202,11 +206,13 @@ class _Connection:
             message: Bytes go out as they are: whole messages with Content-Length are wanted.
 
         Raises:
+            ConfigurationError: It is neither bytes nor a message.
             HandshakeError: The handshake is not done.
             ConnectionClosedError: The connection is over.
         """
         self._check_sendable()
-        self._encrypt(message.data if isinstance(message, Message) else message)
+        self._encrypt(_bytes_of(message))
+        self._unanswered = True
 
     def ping(self) -> None:
         """Ask the peer whether it is alive; a `Pong` event is the answer (RFC 5626 §3.5.1)."""
@@ -260,6 +266,7 @@ class _Connection:
     def _deliver(self, plain: bytes) -> None:
         if self._closing:
             return
+        self._unanswered = False
         was_partial = self._framer.partial
         for item in self._framer.feed(plain):
             was_partial = False
@@ -271,9 +278,15 @@ class _Connection:
         elif not was_partial:
             self._deadline = self._timer() + self._limits.message_timeout
 
+    def _answer_pings(self) -> None:
+        """Answer the pings of one read in one piece: a record costs more than the pong in it."""
+        if self._pongs_owed and not self._closing:
+            self._encrypt(_PONG * self._pongs_owed)
+        self._pongs_owed = 0
+
     def _event(self, item: Framed) -> Event:
         if item is KEEPALIVE_PING:
-            self._encrypt(_PONG)
+            self._pongs_owed += 1
             return Ping()
         if item is KEEPALIVE_PONG:
             self._pongs_due.popleft()
@@ -290,9 +303,17 @@ class _Connection:
             error = ConnectionClosedError(
                 f"{error}; the connection ended in the middle of a message, which is lost"
             )
+        elif isinstance(error, ConnectionClosedError) and error.orderly and self._unanswered:
+            error = ConnectionClosedError(
+                f"{error}, without an answer to what was sent last; if that was no SIP message that"
+                " it can read, its log says so",
+                orderly=True,
+            )
         self._end(error)
 
     def _end(self, error: SIPTLSError) -> None:
+        # Its frames hold this connection: without them, it is freed when nobody uses it any more.
+        error.__traceback__ = error.__context__ = None
         self._closed = error
         if isinstance(error, PeerRefusedError):
             self._events.append(PeerRefused(error.decision))
@@ -305,6 +326,10 @@ class _Connection:
 
 class ClientConnection(_Connection):
     """The client's side: it expects a name, and asks the policy whether the server has proven it.
+
+    The loop is yours. Send what `data_to_send` gives, before the first read and after every call;
+    pass what comes to `receive_data`, and the end to `receive_eof`; look at `events` after each;
+    call `handle_deadline` when `deadline` is reached.
 
     Args:
         policy: Judges the server.
@@ -333,7 +358,7 @@ class ClientConnection(_Connection):
         clock: Clock = utc_now,
         timer: Timer = time.monotonic,
     ) -> None:
-        _require_policy(policy)
+        require_policy(policy)
         self.reference = ReferenceIdentity.parse(target, host=host)
         """Whom we expect."""
         engine = TLSEngine(
@@ -345,11 +370,13 @@ class ClientConnection(_Connection):
             clock=clock,
             address=address,
         )
-        super().__init__(engine, limits or Limits(), timer)
+        super().__init__(engine, as_limits(limits), timer)
 
 
 class ServerConnection(_Connection):
     """The server's side: it shows its certificate and, if mutual, judges the client's.
+
+    The loop is yours: see `ClientConnection`.
 
     Args:
         credential: Our own certificate and key.
@@ -380,7 +407,7 @@ class ServerConnection(_Connection):
         timer: Timer = time.monotonic,
     ) -> None:
         if mutual or policy is not None:
-            _require_policy(policy)
+            require_policy(policy)
         engine = TLSEngine(
             Role.CLIENT,
             credential,
@@ -390,15 +417,17 @@ class ServerConnection(_Connection):
             clock=clock,
             address=address,
         )
-        super().__init__(engine, limits or Limits(), timer)
+        super().__init__(engine, as_limits(limits), timer)
 
 
-def _require_policy(policy: object) -> None:
-    if not isinstance(policy, TrustPolicy):
-        raise ConfigurationError(
-            f"a TrustPolicy is needed to judge the peer, not {policy!r}: pass an Enterprise, a"
-            " Federation, or any object with evaluate(evidence)"
-        )
+def _bytes_of(
+    message: bytes | bytearray | memoryview | Message,
+) -> bytes | bytearray | memoryview:
+    if isinstance(message, Message):
+        return message.data
+    if not isinstance(message, bytes | bytearray | memoryview):  # a str, mostly
+        raise ConfigurationError(f"what is sent is bytes or a Message, not {kind_of(message)}")
+    return message
 
 
 def _no_tls(first: int) -> HandshakeError:

@@ -13,13 +13,16 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from siptls import pem
+from siptls.arguments import Kind
 from siptls.errors import CertificateError, ConfigurationError
-from siptls.trust.evidence import describe
-from siptls.trust.names import PresentedNames, presented_names
+from siptls.trust.fault import describe
+from siptls.trust.presented import PresentedNames, presented_names
 
-__all__ = ["Credential"]
+__all__ = ["IS_CREDENTIAL", "Credential"]
 
 PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+_CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
 
 def _as_chain(value: Iterable[x509.Certificate]) -> tuple[x509.Certificate, ...]:
@@ -57,6 +60,10 @@ class Credential:
         if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
             raise CertificateError(
                 f"the private key is a {type(key).__name__.lstrip('_')}; RSA or EC is wanted"
+            )
+        if isinstance(key, ec.EllipticCurvePrivateKey) and not isinstance(key.curve, _CURVES):
+            raise CertificateError(
+                f"the private key is on the curve {key.curve.name}; P-256, P-384 or P-521 is wanted"
             )
         if _public_bytes(key) != _public_bytes(self.chain[0]):
             raise CertificateError(
@@ -113,3 +120,8 @@ class Credential:
     def expires(self) -> datetime:
         """The earliest notAfter of the chain; aware."""
         return min(certificate.not_valid_after_utc for certificate in self.chain)
+
+
+IS_CREDENTIAL = Kind(
+    Credential, "Credential.from_pem(path) reads one from certificate and key", optional=True
+)

@@ -24,7 +24,7 @@ from typing import Final, TypeAlias
 
 from siptls.errors import FramingError
 from siptls.trust.names import printable
-from siptls.wire.limits import Limits
+from siptls.wire.limits import Limits, as_limits
 from siptls.wire.message import Message
 
 __all__ = ["KEEPALIVE_PING", "KEEPALIVE_PONG", "KeepAlive", "MessageFramer"]
@@ -48,8 +48,11 @@ _CRLF = b"\r\n"
 _CONTENT_LENGTH = re.compile(
     rb"\r\n(?:content-length|l)[ \t]*:(?P<value>[^\r]*(?:\r\n[ \t][^\r]*)*)", re.IGNORECASE
 )
-# What must not stand in a head: NUL, and CR or LF that are not CRLF.
-_STRAY = re.compile(rb"\x00|\r(?!\n)|(?<!\r)\n")
+# What must not stand in a head: NUL, and CR or LF that are not CRLF. A CR that is the last byte
+# so far may still become one.
+_STRAY = re.compile(rb"\x00|\r(?!\n|\Z)|(?<!\r)\n")
+# A line that is folded where no value has begun: `Content-Length CRLF SP : 500`.
+_EARLY_FOLD = re.compile(rb"(?:\A[^\r]*|\r\n(?![ \t])[^\r:]*)\r\n[ \t]")
 # A Content-Length of more digits than this is over any limit; int() on a megabyte of them is slow.
 _MAX_DIGITS = 18
 _FIRST_PRINTABLE = 0x21
@@ -65,7 +68,7 @@ class MessageFramer:
     __slots__ = ("_broken", "_buffer", "_limits", "_needed", "_pongs", "_searched")
 
     def __init__(self, limits: Limits | None = None) -> None:
-        self._limits = limits or Limits()
+        self._limits = as_limits(limits)
         self._buffer = bytearray()
         self._searched = 0  # no empty line begins before this place
         self._needed = 0  # bytes of the message at the front, once its head is read
@@ -152,8 +155,21 @@ class MessageFramer:
             )
         end = self._buffer.find(_EMPTY_LINE, self._searched)
         limit = self._limits.max_head
+        searched = self._searched
         if end < 0:
             self._searched = max(0, len(self._buffer) - 3)
+        # What cannot become a head is told now: its sender may be waiting for an answer. It is told
+        # before the limit, which is found out later where the bytes come one by one; and a CR
+        # before the empty line is seen with what follows it.
+        sought = min(limit + 4, len(self._buffer) if end < 0 else end + 2)
+        stray = None
+        if not _has_whole_lines(self._buffer[searched:sought]):
+            stray = _STRAY.search(self._buffer, searched, sought)
+        if stray is not None:
+            raise FramingError(
+                f"byte {stray.start()} of a message's head is {stray.group()!r}: lines end with"
+                " CRLF, and no NUL stands in them"
+            )
         if end > limit or (end < 0 and self._searched > limit):
             raise FramingError(
                 f"the head of a message has more than {limit} bytes; raise Limits.max_head if the"
@@ -162,10 +178,11 @@ class MessageFramer:
         if end < 0:
             return
         head = bytes(self._buffer[:end])
-        if (stray := _STRAY.search(head)) is not None:
+        folded = b"\r\n " in head or b"\r\n\t" in head
+        if folded and (fold := _EARLY_FOLD.search(head)) is not None:
             raise FramingError(
-                f"byte {stray.start()} of a message's head is {stray.group()!r}: lines end with"
-                " CRLF, and no NUL stands in them"
+                f"byte {fold.end() - 1} of a message's head continues what is no value of a header"
+                " field: two parsers could read the line differently"
             )
         self._needed = end + len(_EMPTY_LINE) + self._content_length(head)
 
@@ -186,6 +203,12 @@ class MessageFramer:
                 " taken; raise Limits.max_body if the peer means well"
             )
         return length
+
+
+def _has_whole_lines(piece: bytes | bytearray) -> bool:
+    """Whether there is no stray byte for sure: counting costs a tenth of searching."""
+    lines = piece.count(_CRLF)
+    return piece.count(b"\r") == lines == piece.count(b"\n") and b"\0" not in piece
 
 
 def _number(value: bytes) -> int:

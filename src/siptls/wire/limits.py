@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import field, frozen
 
+from siptls.arguments import Kind
 from siptls.errors import ConfigurationError
 from siptls.trust.evidence import MAX_CERTIFICATES, MAX_CHAIN
 
-__all__ = ["Limits"]
+__all__ = ["Limits", "as_limits"]
 
 
-def _positive(_: object, attribute: object, value: float) -> None:
-    if not value > 0:
-        name = getattr(attribute, "name", "a limit")
-        raise ConfigurationError(f"Limits.{name} is a positive number, not {value!r}")
+def _positive(_: object, attribute: Any, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        unit = "seconds" if attribute.name.endswith("timeout") else "a count, or bytes"
+        raise ConfigurationError(
+            f"Limits.{attribute.name} is a positive number ({unit}), not {value!r}"
+        )
 
 
 @frozen(kw_only=True)
@@ -32,6 +37,7 @@ class Limits:
             no effect: OpenSSL is told to look no further.
         max_chain: All of them together.
         max_connections: Connections that a server holds at once; more wait in the backlog.
+        max_threads: The same for a server of ``siptls.sync``, where each costs a thread.
         write_buffer: Bytes not yet taken by the kernel above which `send` waits.
         read_buffer: Bytes of messages not yet received by the application above which the
             connection stops reading.
@@ -55,6 +61,21 @@ class Limits:
     max_chain: int = field(default=MAX_CHAIN, validator=_positive)
     # At 36 KiB each, an idle server's worth of 360 MiB.
     max_connections: int = field(default=10_000, validator=_positive)
+    # Each thread costs 8 MiB of address space, and its turn; Apache's default is 400.
+    max_threads: int = field(default=400, validator=_positive)
     # asyncio's own high-water mark.
     write_buffer: int = field(default=65536, validator=_positive)
     read_buffer: int = field(default=65536, validator=_positive)
+
+
+_IS_LIMITS = Kind(Limits, "write Limits(handshake_timeout=5)", optional=True)
+
+
+def as_limits(limits: Limits | None) -> Limits:
+    """Take the limits that were passed, or the defaults.
+
+    Raises:
+        ConfigurationError: They are none.
+    """
+    _IS_LIMITS.check("limits", limits)
+    return limits or Limits()

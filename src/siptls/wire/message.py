@@ -13,7 +13,9 @@ from functools import cached_property
 
 from attrs import field, frozen
 
-from siptls.errors import FramingError
+from siptls.arguments import kind_of
+from siptls.errors import ConfigurationError, FramingError
+from siptls.trust.names import printable
 
 __all__ = ["Message"]
 
@@ -40,12 +42,20 @@ _COMPACT = {
     "x": "session-expires",
     "y": "identity",
 }
-_FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
+# Possessive, so that a peer's thousands of spaces, quotes or brackets are looked at once.
+_FOLD = re.compile(r"(?:(?<![ \t])[ \t]++)?(?:\r\n[ \t]++)++")
+_QUOTED_OR_URI = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|<[^>]*+(?:>|\Z)', re.DOTALL)
+_TAG = re.compile(r";\s*+tag\s*+=", re.IGNORECASE)
 _ECHOED = ("Via", "From", "To", "Call-ID", "CSeq")  # RFC 3261 §8.2.6.2
-_TRYING = 100
+_TRYING, _LAST_STATUS = 100, 699
+_REASON = re.compile(r"[^\r\n\0]*")
+_HEADER_LINES = re.compile(r"(?:[^\s:][^:\r\n\0]*:[^\r\n\0]*(?:\r\n[ \t][^\r\n\0]*)*\r\n)*")
+_CONTENT_LENGTH = re.compile(r"^(?:content-length|l)[ \t]*:", re.IGNORECASE | re.MULTILINE)
 
 
 def _as_bytes(data: bytes | bytearray | memoryview) -> bytes:
+    if not isinstance(data, bytes | bytearray | memoryview):  # a str, mostly
+        raise ConfigurationError(f"a message is made of bytes, not of {kind_of(data)}: encode() it")
     return bytes(data)
 
 
@@ -90,7 +100,7 @@ class Message:
     @property
     def is_request(self) -> bool:
         """Whether it is a request; otherwise it is a response."""
-        return not self.start_line.upper().startswith("SIP/")
+        return self.data[:4].upper() != b"SIP/"
 
     @property
     def method(self) -> str:
@@ -112,13 +122,15 @@ class Message:
     def _fields(self) -> dict[str, tuple[str, ...]]:
         """Header fields by their long name in lower case, in order, unfolded."""
         _, _, text = _text(self.head).partition("\r\n")
-        fields: dict[str, tuple[str, ...]] = {}
-        for line in _FOLD.sub(" ", text).split("\r\n"):
+        fields: dict[str, list[str]] = {}
+        if "\r\n " in text or "\r\n\t" in text:
+            text = _FOLD.sub(" ", text)
+        for line in text.split("\r\n"):
             name, colon, value = line.partition(":")
             if colon:
                 key = _field_name(name)
-                fields[key] = (*fields.get(key, ()), value.strip(" \t"))
-        return fields
+                fields.setdefault(key, []).append(value.strip(" \t"))
+        return {key: tuple(values) for key, values in fields.items()}
 
     def header(self, name: str) -> str | None:
         """The first value of a header field, or None if there is none.
@@ -149,7 +161,11 @@ class Message:
         Returns:
             A response with the request's Via, From, To, Call-ID and CSeq. A To without tag gets
             one, which is the same whenever the same request is answered.
+
+        Raises:
+            ConfigurationError: It would be no response, or more than one.
         """
+        self._check_reply(status, reason, header, body)
         lines = [f"SIP/2.0 {status} {reason}"]
         for name in _ECHOED:
             for value in self.headers(name):
@@ -159,6 +175,24 @@ class Message:
                 lines.append(f"{name}: {tagged}")
         head = "\r\n".join(lines) + f"\r\n{header}Content-Length: {len(body)}\r\n\r\n"
         return Message(head.encode("utf-8", "surrogateescape") + body)
+
+    def _check_reply(self, status: object, reason: str, header: object, body: object) -> None:
+        if not self.is_request or self.data.startswith(b"ACK "):
+            raise ConfigurationError(f"nothing answers {printable(self.start_line)!r}")
+        if not isinstance(status, int) or not _TRYING <= status <= _LAST_STATUS:
+            raise ConfigurationError(f"a status is a number from 100 to 699, not {status!r}")
+        if not _REASON.fullmatch(reason):
+            raise ConfigurationError(f"a reason phrase is one line, not {reason!r}")
+        if not isinstance(body, bytes):
+            raise ConfigurationError(f"a body is bytes, not {kind_of(body)}: encode() it")
+        if header == "":
+            return
+        if not isinstance(header, str) or not _HEADER_LINES.fullmatch(header):
+            raise ConfigurationError(
+                f"header= is lines of 'Name: value', each ending with CRLF, not {header!r}"
+            )
+        if _CONTENT_LENGTH.search(header):
+            raise ConfigurationError("header= has a Content-Length: it is made from the body")
 
     @property
     def _tag(self) -> str:
@@ -172,11 +206,13 @@ def _text(data: bytes) -> str:
 
 
 def _field_name(name: str) -> str:
-    lowered = name.strip(" \t").lower()
+    stripped = name.strip(" \t")
+    lowered = stripped.lower() if stripped.isascii() else stripped  # U+212A would become a k
     return _COMPACT.get(lowered, lowered)
 
 
 def _has_tag(address: str) -> bool:
     """Whether a To value has a tag parameter: outside of quotes and angle brackets."""
-    bare = re.sub(r'"(?:[^"\\]|\\.)*"|<[^>]*>', "", address)
-    return re.search(r";\s*tag\s*=", bare, re.IGNORECASE) is not None
+    if ";" not in address:
+        return False
+    return _TAG.search(_QUOTED_OR_URI.sub("", address)) is not None

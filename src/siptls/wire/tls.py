@@ -24,14 +24,15 @@ from siptls.errors import (
 )
 from siptls.trust.codes import Code
 from siptls.trust.decision import Decision, PeerRefusedError
-from siptls.trust.evidence import Role, describe
+from siptls.trust.evidence import Role
+from siptls.trust.fault import describe
 from siptls.trust.names import ReferenceIdentity, printable
 from siptls.trust.policy import TrustPolicy
-from siptls.wire.credential import Credential
-from siptls.wire.limits import Limits
+from siptls.wire.credential import IS_CREDENTIAL, Credential
+from siptls.wire.limits import Limits, as_limits
 from siptls.wire.verdict import Clock, Judgement, arm, record_alert
 
-__all__ = ["TLSEngine", "TLSInfo", "utc_now"]
+__all__ = ["CIPHERS", "TLSEngine", "TLSInfo", "utc_now"]
 
 
 def utc_now() -> dt.datetime:
@@ -43,7 +44,7 @@ def utc_now() -> dt.datetime:
 
 _OLDEST, _NEWEST = SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION
 # TLS 1.2 with forward secrecy and AEAD only (RFC 9325 §4.2); TLS 1.3 has no others.
-_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
+CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 _NO_RENEGOTIATION = 1 << 30  # SSL_OP_NO_RENEGOTIATION: pyOpenSSL has no name for it
 
 # A Context costs 300 us and holds no state of a connection, so that one serves all connections
@@ -60,6 +61,7 @@ _NOBODY = _NoCredential()
 
 def _context(role: Role, credential: Credential | None, *, judged: bool) -> SSL.Context:
     """Give the context for one side. ``role`` is the peer's; ``judged`` whether it is judged."""
+    IS_CREDENTIAL.check("credential", credential)
     if role is Role.CLIENT and credential is None:
         raise CertificateError("a TLS server needs a credential: pass its certificate and key")
     kinds = _contexts.setdefault(credential or _NOBODY, {})
@@ -73,7 +75,7 @@ def _new_context(credential: Credential | None, *, judged: bool) -> SSL.Context:
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(_OLDEST)
     context.set_max_proto_version(_NEWEST)
-    context.set_cipher_list(_CIPHERS)
+    context.set_cipher_list(CIPHERS)
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_TICKET | _NO_RENEGOTIATION)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
@@ -163,7 +165,7 @@ class TLSEngine:
         clock: Clock = utc_now,
         address: tuple[str, int] | None = None,
     ) -> None:
-        self._judgement = Judgement(policy, role, clock, reference, address, limits or Limits())
+        self._judgement = Judgement(policy, role, clock, reference, address, as_limits(limits))
         self._judged = mutual or role is Role.SERVER
         self._connection = SSL.Connection(_context(role, credential, judged=self._judged), None)
         self._connection.set_app_data(self._judgement)
@@ -173,7 +175,7 @@ class TLSEngine:
         self._wrote_any = False
         if role is Role.SERVER:
             self._connection.set_connect_state()
-            if reference is not None:
+            if reference is not None and reference.domain:  # RFC 6066 §3 knows no addresses
                 self._connection.set_tlsext_host_name(reference.domain.encode("ascii"))
         else:
             self._connection.set_accept_state()
@@ -213,7 +215,8 @@ class TLSEngine:
         except SSL.WantReadError:
             return False
         except SSL.Error as error:
-            raise self._handshake_failure(error) from error
+            # OpenSSL's own error adds nothing that the sentence does not say.
+            raise self._handshake_failure(error) from None
         judgement = self._judgement
         judgement.certificates.clear()
         if self._judged and (judgement.decision is None or not judgement.decision.accepted):
@@ -245,7 +248,7 @@ class TLSEngine:
         except SSL.WantReadError:
             return
         except SSL.Error as error:
-            raise self._failure(error) from error
+            raise self._failure(error) from None
 
     def encrypt(self, data: bytes | bytearray | memoryview) -> None:
         """Take bytes of the application; `outgoing` then has those for the network."""
@@ -256,7 +259,7 @@ class TLSEngine:
                     self._outgoing.append(self._connection.bio_read(_READ))
                 self._connection.sendall(view[start : start + _RECORD])
         except SSL.Error as error:
-            raise self._failure(error) from error
+            raise self._failure(error) from None
 
     def outgoing(self) -> bytes:
         """Give all bytes that are to go to the network."""

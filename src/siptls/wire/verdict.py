@@ -40,7 +40,7 @@ from siptls.trust.names import ReferenceIdentity, printable
 from siptls.trust.policy import TrustPolicy, judge
 from siptls.wire.limits import Limits
 
-__all__ = ["Clock", "Judgement", "alert_for", "arm", "record_alert"]
+__all__ = ["Clock", "Judgement", "alert_for", "arm", "decide", "record_alert"]
 
 _log = logging.getLogger("siptls")
 
@@ -74,6 +74,13 @@ def alert_for(code: str) -> int:
     return _CERTIFICATE_UNKNOWN
 
 
+def decide(policy: TrustPolicy, evidence: Evidence) -> Decision:
+    """Ask a policy about a peer, once the limits are kept."""
+    if evidence.fault is not None:
+        return Decision.refuse_for(evidence.fault, by="TLS", evidence=evidence)
+    return judge(policy, evidence)
+
+
 @define
 class Judgement:
     """What one connection's verify callbacks know. It has no reference back to the connection."""
@@ -95,11 +102,8 @@ class Judgement:
         evidence = self._evidence(chain)
         if self.policy is None:
             self.refuse(Code.POLICY_ERROR, "there is no policy to judge a certificate by")
-        elif evidence.fault is not None:
-            code, reason = evidence.fault
-            self.decision = Decision.refuse(code, reason, by="TLS", evidence=evidence)
         else:
-            self.decision = judge(self.policy, evidence)
+            self.decision = decide(self.policy, evidence)
 
     def refuse(self, code: Code, reason: str) -> Decision:
         """Record a refusal that no policy has made."""
@@ -125,9 +129,6 @@ def verify(
     judgement: Judgement = connection.get_app_data()
     try:
         _look(judgement, connection, certificate, error, depth)
-    except ValueError as fault:
-        why = printable(str(fault))
-        judgement.refuse(Code.CERTIFICATE_MALFORMED, f"a certificate cannot be decoded: {why}")
     except Exception as fault:  # noqa: BLE001  whatever it is, it is a refusal
         _log.exception("judging a certificate failed, so the peer is refused")
         judgement.refuse(Code.POLICY_ERROR, f"judging failed: {fault}")
@@ -146,7 +147,13 @@ def _look(
     if not judgement.length and error in _TOP_OF_PATH | {_CHAIN_TOO_LONG}:
         judgement.length = depth + 1
     if judgement.decision is None and len(judgement.certificates) == judgement.length:
-        judgement.decide(_presented(judgement, connection))
+        try:
+            chain = _presented(judgement, connection)
+        except Exception as fault:  # noqa: BLE001  what OpenSSL can read, cryptography may not
+            why = printable(str(fault))
+            judgement.refuse(Code.CERTIFICATE_MALFORMED, f"a certificate cannot be decoded: {why}")
+        else:
+            judgement.decide(chain)
 
 
 def _goes_on(decision: Decision | None, error: int, depth: int, *, ok: bool) -> bool:
@@ -163,9 +170,8 @@ def _goes_on(decision: Decision | None, error: int, depth: int, *, ok: bool) -> 
 
 
 def _presented(judgement: Judgement, connection: SSL.Connection) -> list[x509.Certificate]:
-    chain = connection.get_peer_cert_chain(as_cryptography=True)
-    if chain:
-        return chain
+    if judgement.role is Role.SERVER:
+        return connection.get_peer_cert_chain(as_cryptography=True) or []
     # During the callback a server has none yet, but the path that was built.
     path = judgement.certificates
     return [path[depth].to_cryptography() for depth in range(judgement.length)]

@@ -1,0 +1,252 @@
+"""Credential: our certificate, its chain and its key, wherever in which files they stand."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from certificates import NOW, SECOND, YEAR, Made, make, make_ca, make_leaf
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa, x25519
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+
+from siptls import CertificateError, ConfigurationError, Credential
+
+P256 = ec.generate_private_key(ec.SECP256R1())
+RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+ROOT = make_ca("Root")
+INTERMEDIATE = make_ca("Intermediate", ROOT)
+LEAF = make_leaf(INTERMEDIATE, "sip:contoso.com", "sip.contoso.com", key=P256)
+CHAIN = (LEAF.certificate, INTERMEDIATE.certificate)
+
+
+def cert(made: Made) -> bytes:
+    return made.certificate.public_bytes(Encoding.PEM)
+
+
+def key(private: Any, password: bytes | None = None) -> bytes:
+    encryption = NoEncryption() if password is None else BestAvailableEncryption(password)
+    return bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
+
+
+KEY = key(P256)
+ENCRYPTED = key(P256, "gr\u00f6\u00dfe".encode())
+
+
+# ---------------------------------------------------------------- from PEM
+
+
+@pytest.mark.parametrize("kind", [str, Path, Path.read_bytes])
+def test_one_file_may_hold_all(tmp_path: Path, kind: Callable[[Path], Any]) -> None:
+    file = tmp_path / "all.pem"
+    file.write_bytes(b"# ours\n" + cert(LEAF) + KEY + cert(INTERMEDIATE))
+    credential = Credential.from_pem(kind(file))
+    assert credential.chain == CHAIN
+    assert key(credential.key) == KEY
+
+
+@pytest.mark.parametrize("order", [*permutations([cert(LEAF), cert(INTERMEDIATE), KEY])])
+def test_the_leaf_is_first_wherever_it_stands(tmp_path: Path, order: tuple[bytes, ...]) -> None:
+    """In one file, and in a file for each."""
+    files = [tmp_path / str(number) for number in range(3)]
+    for file, data in zip(files, order, strict=True):
+        file.write_bytes(data)
+    assert Credential.from_pem(b"".join(order)).chain == CHAIN
+    assert Credential.from_pem(*files).chain == CHAIN
+    assert Credential.from_pem(str(files[0]), *order[1:]).chain == CHAIN
+
+
+def test_the_others_are_sent_along_in_their_order() -> None:
+    for others in ((INTERMEDIATE, ROOT), (ROOT, INTERMEDIATE)):
+        data = cert(others[0]) + cert(LEAF) + cert(others[1]) + KEY
+        expected = (LEAF.certificate, *(other.certificate for other in others))
+        assert Credential.from_pem(data).chain == expected
+
+
+def test_our_certificate_is_not_sent_twice() -> None:
+    """Its own file and a file with the whole chain are often given together."""
+    both = cert(LEAF) + cert(INTERMEDIATE)
+    assert Credential.from_pem(cert(LEAF), both, KEY).chain == CHAIN
+
+
+def test_of_two_certificates_for_one_key_the_first_is_ours() -> None:
+    """A renewal that keeps the key leaves both in one file, the new one on top as a rule."""
+    renewed = make_leaf(INTERMEDIATE, "sip:contoso.com", key=P256)
+    assert Credential.from_pem(cert(renewed) + cert(LEAF) + KEY).chain[0] == renewed.certificate
+    assert Credential.from_pem(cert(LEAF) + cert(renewed) + KEY).chain[0] == LEAF.certificate
+
+
+def test_an_rsa_key_and_its_certificate_belong_together() -> None:
+    leaf = make("leaf", ROOT, key=RSA)
+    assert Credential.from_pem(cert(ROOT) + cert(leaf) + key(RSA)).chain == (
+        leaf.certificate,
+        ROOT.certificate,
+    )
+
+
+@pytest.mark.parametrize("password", ["gr\u00f6\u00dfe".encode(), "gr\u00f6\u00dfe"])
+def test_an_encrypted_key_is_opened_by_its_password(password: str | bytes) -> None:
+    credential = Credential.from_pem(cert(LEAF), ENCRYPTED, password=password)
+    assert key(credential.key) == KEY
+
+
+@pytest.mark.parametrize(
+    ("password", "match"),
+    [(None, "is encrypted: pass password="), ("wr\u00f6ng", "is the password right"), (b"", ".")],
+)
+def test_an_encrypted_key_is_opened_by_nothing_else(
+    password: str | bytes | None, match: str
+) -> None:
+    with pytest.raises(CertificateError, match=match) as caught:
+        Credential.from_pem(cert(LEAF), ENCRYPTED, password=password)
+    assert "wr" not in str(caught.value)
+
+
+def test_a_password_that_nothing_needs_does_no_harm() -> None:
+    assert Credential.from_pem(cert(LEAF), KEY, password="any").chain == CHAIN[:1]
+
+
+# ---------------------------------------------------------------- what is no credential
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (cert(LEAF), "has no private key; one is wanted"),
+        (b"", "has no private key; one is wanted"),
+        (cert(LEAF) + KEY + KEY, "has 2 private keys; one is wanted"),
+        (cert(LEAF) + KEY + key(RSA) + KEY, "has 3 private keys; one is wanted"),
+        (KEY, "has no certificate; the key's own is wanted"),
+    ],
+)
+def test_a_credential_has_one_key_and_a_certificate(data: bytes, found: str) -> None:
+    with pytest.raises(CertificateError, match=f"^the PEM text given {found}"):
+        Credential.from_pem(data)
+
+
+def test_a_key_of_another_certificate_is_refused_and_the_certificate_named() -> None:
+    with pytest.raises(CertificateError, match=r"does not belong to CN=Intermediate .*renewed"):
+        Credential.from_pem(cert(INTERMEDIATE), cert(LEAF), key(RSA))
+    with pytest.raises(CertificateError, match=r"does not belong to CN=leaf"):
+        Credential(CHAIN, RSA)
+    with pytest.raises(CertificateError, match=r"does not belong to CN=Intermediate"):
+        Credential(CHAIN[::-1], P256)
+
+
+def test_a_chain_is_not_empty() -> None:
+    with pytest.raises(CertificateError, match="none was given"):
+        Credential((), P256)
+
+
+def _dsa() -> dsa.DSAPrivateKey:
+    return dsa.generate_private_key(1024)
+
+
+@pytest.mark.parametrize(
+    ("make_key", "kind"),
+    [
+        (_dsa, "DSAPrivateKey"),
+        (ed25519.Ed25519PrivateKey.generate, "Ed25519PrivateKey"),
+        (ed448.Ed448PrivateKey.generate, "Ed448PrivateKey"),
+        (x25519.X25519PrivateKey.generate, "X25519PrivateKey"),
+    ],
+    ids=["DSA", "Ed25519", "Ed448", "X25519"],
+)
+def test_a_key_of_another_kind_is_refused_by_name(make_key: Callable[[], Any], kind: str) -> None:
+    """Even with the certificate that it belongs to."""
+    private = make_key()
+    ours = make("leaf", ROOT, public_key=private.public_key())
+    with pytest.raises(CertificateError, match=f"is a {kind}; RSA or EC is wanted"):
+        Credential.from_pem(cert(ours) + key(private))
+    with pytest.raises(CertificateError, match=f"is a {kind}; RSA or EC is wanted"):
+        Credential([ours.certificate], private)
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()])
+def test_the_curves_of_tls_are_good(curve: ec.EllipticCurve) -> None:
+    leaf = make("leaf", key=ec.generate_private_key(curve))
+    assert Credential([leaf.certificate], leaf.key).key is leaf.key
+
+
+@pytest.mark.parametrize("curve", [ec.SECP224R1(), ec.SECP256K1()])
+def test_another_curve_is_refused_before_any_handshake(curve: ec.EllipticCurve) -> None:
+    """TLS makes no signature with one: each handshake would fail, with "no shared cipher"."""
+    leaf = make("leaf", key=ec.generate_private_key(curve))
+    with pytest.raises(CertificateError, match=curve.name):
+        Credential([leaf.certificate], leaf.key)
+
+
+def test_from_no_file_at_all() -> None:
+    with pytest.raises(ConfigurationError, match="was given no file"):
+        Credential.from_pem()
+
+
+def test_a_source_that_is_none_is_an_error(tmp_path: Path) -> None:
+    missing = tmp_path / "nowhere.pem"
+    anything: Any = None
+    for source in (missing, str(missing), tmp_path, anything):
+        with pytest.raises(ConfigurationError):
+            Credential.from_pem(cert(LEAF) + KEY, source)
+
+
+def test_every_source_is_named_in_a_refusal(tmp_path: Path) -> None:
+    first, second = tmp_path / "cert.pem", tmp_path / "key.pem"
+    first.write_bytes(cert(LEAF))
+    second.write_bytes(b"")
+    with pytest.raises(CertificateError) as caught:
+        Credential.from_pem(first, second)
+    assert str(caught.value).startswith(f"{first} and {second} has no private key")
+
+
+# ---------------------------------------------------------------- what it is
+
+
+def test_a_credential_never_shows_its_key() -> None:
+    """Neither its digits nor its object; and no refusal does."""
+    private = P256.private_numbers().private_value
+    secrets = {str(private), f"{private:x}", "key", *KEY.decode().splitlines()[1:-1]}
+    credential = Credential(CHAIN, P256)
+    shown = f"{credential!r} {credential}"
+    assert "CN=leaf" in shown
+    assert [secret for secret in secrets if secret in shown] == []
+    with pytest.raises(CertificateError) as caught:
+        Credential.from_pem(cert(ROOT) + KEY)
+    assert [line for line in KEY.decode().splitlines() if line in str(caught.value)] == []
+
+
+def test_a_credential_is_equal_to_itself_only_and_cannot_change() -> None:
+    """Contexts are cached by it."""
+    one, other = Credential(CHAIN, P256), Credential(list(CHAIN), P256)
+    assert one.chain == other.chain
+    assert one != other
+    assert len({one, one, other}) == 2
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        one.chain = ()  # type: ignore[misc]
+
+
+def test_the_names_are_those_of_the_leaf() -> None:
+    presented = Credential(CHAIN, P256).names
+    assert [name.text for name in presented.names] == [
+        "sip:contoso.com",
+        "sip.contoso.com",
+        "leaf",  # the common name, last
+    ]
+
+
+@pytest.mark.parametrize("first", ["leaf", "intermediate"])
+def test_a_credential_expires_with_the_first_of_its_chain(first: str) -> None:
+    ends = dict.fromkeys(("leaf", "intermediate"), NOW + YEAR) | {first: NOW + SECOND}
+    intermediate = make_ca("I", ROOT, not_after=ends["intermediate"])
+    leaf = make_leaf(intermediate, "a.example", not_after=ends["leaf"])
+    credential = Credential([leaf.certificate, intermediate.certificate], leaf.key)
+    assert credential.expires == NOW + SECOND
+    assert credential.expires.tzinfo is dt.UTC
