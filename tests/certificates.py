@@ -6,6 +6,7 @@ Each has fixed dates around `NOW`, so that no test depends on the day on which i
 from __future__ import annotations
 
 import datetime as dt
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from attrs import frozen
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import NameOID
 
 from siptls.trust.evidence import Evidence, Role
@@ -151,3 +153,35 @@ def show(
     certificates = [made.certificate if isinstance(made, Made) else made for made in chain]
     expected = None if reference is None else ReferenceIdentity.parse(reference)
     return Evidence(certificates, Role(role), now=now, reference=expected, **limits)
+
+
+def with_serial(made: Made, number: int, issuer: Made) -> Made:
+    """Give the same certificate with any serial number, negative ones too, signed by its issuer."""
+    tbs = made.certificate.tbs_certificate_bytes
+    fields = tbs[2 + (tbs[1] & 0x7F if tbs[1] & 0x80 else 0) :]
+    old = _integer(made.certificate.serial_number)
+    assert fields.startswith(VERSION_3 + old)
+    new = element(SEQUENCE, fields.replace(old, _integer(number), 1))
+    signature = issuer.key.sign(new, ec.ECDSA(hashes.SHA256()))
+    der = element(SEQUENCE, new + ECDSA_SHA256 + element(BIT_STRING, b"\x00" + signature))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)  # of numbers below 1
+        return Made(x509.load_der_x509_certificate(der), made.key)
+
+
+INTEGER, BIT_STRING, SEQUENCE = 0x02, 0x03, 0x30
+VERSION_3 = bytes.fromhex("a003020102")
+ECDSA_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
+
+
+def element(tag: int, content: bytes) -> bytes:
+    """Give a DER element, its length in as few bytes as it needs."""
+    if len(content) < 0x80:
+        return bytes([tag, len(content)]) + content
+    length = len(content).to_bytes((len(content).bit_length() + 7) // 8, "big")
+    return bytes([tag, 0x80 | len(length)]) + length + content
+
+
+def _integer(number: int) -> bytes:
+    size = (number + (number < 0)).bit_length() // 8 + 1
+    return element(INTEGER, number.to_bytes(size, "big", signed=True))

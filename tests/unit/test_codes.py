@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from certificates import (
+    NOW,
+    SECOND,
+    constraints,
+    make,
+    make_ca,
+    make_leaf,
+    purposes,
+    raw,
+    show,
+)
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from siptls.trust.authority import Authority
+from siptls.trust.blocked import Blocked
 from siptls.trust.codes import Code
 from siptls.trust.decision import Decision, most_telling
+from siptls.trust.enterprise import Enterprise, TrustedServers
+from siptls.trust.federation import Federation, Partner
+from siptls.trust.pins import Pinned
+from siptls.trust.policy import judge
 
 STABLE = [
     ("CERTIFICATE_MISSING", "certificate.missing"),
     ("CERTIFICATE_MALFORMED", "certificate.malformed"),
     ("PATH_LIMIT", "path.limit"),
     ("PARTNER_UNKNOWN", "partner.unknown"),
+    ("PIN_MISMATCH", "pin.mismatch"),
     ("PATH_UNKNOWN_CA", "path.unknown-ca"),
     ("PATH_SIGNATURE", "path.signature"),
     ("PATH_CONSTRAINT", "path.constraint"),
@@ -79,7 +101,8 @@ def test_ranks_count_from_zero_in_the_order_of_the_codes() -> None:
     ("vaguer", "more_telling"),
     [
         (Code.CERTIFICATE_MISSING, Code.CERTIFICATE_MALFORMED),
-        (Code.PARTNER_UNKNOWN, Code.PATH_UNKNOWN_CA),
+        (Code.PARTNER_UNKNOWN, Code.PIN_MISMATCH),
+        (Code.PIN_MISMATCH, Code.PATH_UNKNOWN_CA),
         (Code.PATH_UNKNOWN_CA, Code.PATH_SIGNATURE),
         (Code.PATH_UNKNOWN_CA, Code.PATH_EXPIRED),
         (Code.PATH_EXPIRED, Code.NAME_NONE),
@@ -103,3 +126,72 @@ def test_of_several_refusals_the_highest_rank_is_told(given_codes: list[Code]) -
 def test_what_is_no_code_is_refused() -> None:
     with pytest.raises(ValueError, match=r"path\.weather"):
         Code("path.weather")
+
+
+# ---------------------------------------------------------------- one case of each
+
+ROOT = make_ca("Contoso CA")
+LIMITED = make_ca("Limited CA", ROOT, constraints(excluded=["contoso.com"]))
+STRANGER = make_ca("Stranger CA")
+OURS = Enterprise(["contoso.com"], Authority("Contoso CA", [ROOT.certificate]))
+THEIRS = Federation([Partner(["fabrikam.com"], Authority("CA", [STRANGER.certificate]))])
+NAME = "sip:contoso.com"
+
+
+def ours(*names: str, **options: Any) -> Any:
+    return show(make_leaf(ROOT, *names, **options))
+
+
+CASES: dict[Code, Callable[[], Decision]] = {
+    Code.CERTIFICATE_MISSING: lambda: judge(OURS, show()),
+    Code.CERTIFICATE_MALFORMED: lambda: judge(
+        OURS, show(make("leaf", ROOT, raw("2.5.29.17", b"\x30\x03bad", critical=False)))
+    ),
+    Code.PATH_LIMIT: lambda: judge(
+        OURS, show(make_leaf(ROOT, NAME), ROOT, ROOT, max_certificates=2)
+    ),
+    Code.PARTNER_UNKNOWN: lambda: judge(THEIRS, ours(NAME)),
+    Code.PIN_MISMATCH: lambda: judge(Pinned({"contoso.com": ["sha256:" + "00" * 32]}), ours(NAME)),
+    Code.PATH_UNKNOWN_CA: lambda: judge(OURS, show(make_leaf(STRANGER, NAME))),
+    Code.PATH_SIGNATURE: lambda: judge(OURS, show(make_leaf(make_ca("Contoso CA"), NAME))),
+    Code.PATH_CONSTRAINT: lambda: judge(OURS, show(make_leaf(LIMITED, NAME), LIMITED)),
+    Code.PATH_NOT_YET_VALID: lambda: judge(OURS, ours(NAME, not_before=NOW + SECOND)),
+    Code.PATH_EXPIRED: lambda: judge(OURS, ours(NAME, not_after=NOW - SECOND)),
+    Code.PATH_WEAK_KEY: lambda: judge(
+        OURS,
+        ours(NAME, key=rsa.generate_private_key(65537, 1024)),
+    ),
+    Code.PURPOSE_UNACCEPTABLE: lambda: judge(
+        OURS, ours(NAME, more=[purposes(ExtendedKeyUsageOID.CODE_SIGNING)])
+    ),
+    Code.NAME_NONE: lambda: judge(OURS, ours()),
+    Code.NAME_OUT_OF_SCOPE: lambda: judge(OURS, ours("sip:fabrikam.com")),
+    Code.NAME_MISMATCH: lambda: judge(
+        OURS, show(make_leaf(ROOT, NAME), role="server", reference="eu.contoso.com")
+    ),
+    Code.SERVER_NOT_LISTED: lambda: judge(OURS & TrustedServers(["edge.contoso.com"]), ours(NAME)),
+    Code.PARTNER_BLOCKED: lambda: judge(
+        OURS & Blocked(["evil.example"]), ours(NAME, "evil.example")
+    ),
+    Code.POLICY_ERROR: lambda: judge(Failing(), ours(NAME)),
+    Code.ACCEPTED: lambda: judge(OURS, ours(NAME)),
+}
+
+
+class Failing:
+    """A policy with a fault in its code."""
+
+    def evaluate(self, evidence: Any, /) -> Decision:
+        raise LookupError(evidence)
+
+
+def test_every_code_has_its_case() -> None:
+    """A code that nothing produces would be an alarm that never rings."""
+    assert set(CASES) == set(Code)
+
+
+@pytest.mark.parametrize("code", CASES)
+def test_a_code_is_produced(code: Code) -> None:
+    decision = CASES[code]()
+    assert decision.code is code
+    assert decision.accepted is (code is Code.ACCEPTED)

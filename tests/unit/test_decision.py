@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import functools
 import hashlib
 import json
+import operator
 import pickle
+import re
 import ssl
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 from certificates import NOW, SECOND, YEAR, Made, make, make_ca, make_leaf, raw, show
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
@@ -26,8 +32,13 @@ from siptls.trust.decision import (
     Trust,
     most_telling,
 )
-from siptls.trust.evidence import Evidence, Role, describe
-from siptls.trust.names import NameKind, ReferenceIdentity
+from siptls.trust.evidence import Evidence, Role
+from siptls.trust.fault import Fault, describe
+from siptls.trust.names import ReferenceIdentity
+from siptls.trust.presented import NameKind
+
+ADDRESS = BelievedName("192.0.2.1", NameKind.IP, domain=False, authority="Contoso CA")
+SCHEMA = Path(__file__).parents[2] / "docs" / "reference" / "decision-schema.md"
 
 CA = make_ca("Contoso CA")
 LEAF = make_leaf(CA, "sip:contoso.com", "sip.contoso.com", subject="")
@@ -152,12 +163,13 @@ def test_a_peer_speaks_for_no_other_domain(domain: str) -> None:
     decision = peer(URI, HOST).speaks_for(domain)
     assert not decision
     assert decision.code == Code.NAME_MISMATCH
-    assert decision.reason == f"expected {domain}; this peer has proven contoso.com"
+    assert decision.reason == f"the peer has proven contoso.com; expected {domain}"
+    assert decision.advice.startswith("answer 403")
 
 
 def test_a_peer_that_is_a_machine_only_speaks_for_nobody() -> None:
     decision = peer(HOST).speaks_for("sip.contoso.com")
-    assert decision.reason == "expected sip.contoso.com; this peer has proven no domain"
+    assert decision.reason == "the peer has proven no domain; expected sip.contoso.com"
 
 
 @pytest.mark.parametrize("domain", ["", "192.0.2.1", "*.contoso.com", "sip:[::1]"])
@@ -252,9 +264,19 @@ def test_a_decision_that_contradicts_itself_cannot_be_built(
         Decision(accepted, code, "?", peer=peer(URI) if believed else None)
 
 
+@pytest.mark.parametrize(
+    "more", [{"advice": "wait"}, {"fault": Fault(Code.PATH_EXPIRED, "it", "is old", "a new one")}]
+)
+def test_an_acceptance_has_no_fault_and_no_advice(more: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="an acceptance has no fault and no advice"):
+        Decision.accept(peer(URI), "well", **more)
+
+
 @pytest.mark.parametrize("who", ["contoso.com", True, URI])
 def test_a_peer_is_a_peer_and_nothing_like_it(who: Any) -> None:
-    with pytest.raises(ConfigurationError, match="a decision has a peer exactly if"):
+    with pytest.raises(
+        ConfigurationError, match="an acceptance has a Peer, and a refusal has none: not a"
+    ):
         Decision.accept(who, "well")
 
 
@@ -275,6 +297,7 @@ def test_a_code_of_a_users_own_has_no_advice_and_the_highest_rank() -> None:
 def test_a_plain_string_is_as_good_as_its_code() -> None:
     plain = Decision.refuse("path.expired", "over")
     assert plain == Decision.refuse(Code.PATH_EXPIRED, "over")
+    assert Decision.refuse(Code.PATH_EXPIRED, "over").code is Code.PATH_EXPIRED
     assert (plain.rank, plain.advice) == (Code.PATH_EXPIRED.rank, Code.PATH_EXPIRED.advice)
 
 
@@ -461,6 +484,7 @@ def test_plain_data_tells_all() -> None:
         "accepted": True,
         "code": "accepted",
         "reason": "it is",
+        "fault": None,
         "advice": "",
         "by": "me",
         "notes": ["a"],
@@ -475,6 +499,7 @@ def test_plain_data_tells_all() -> None:
                     "trust": "enterprise",
                 }
             ],
+            "users": [],
             "trust": "enterprise",
             "expires": "2031-06-01T12:00:00+00:00",
         },
@@ -482,7 +507,7 @@ def test_plain_data_tells_all() -> None:
             "role": "client",
             "now": "2030-06-01T12:00:00+00:00",
             "address": ["192.0.2.1", 5061],
-            "expected": {"domain": "contoso.com", "host": None},
+            "expected": {"domain": "contoso.com", "host": None, "address": None},
             "presented": ["sip:contoso.com", "DNS:sip.contoso.com"],
         },
         "parts": [],
@@ -540,3 +565,245 @@ def test_a_peer_has_an_end_that_is_aware() -> None:
 def test_a_peer_joins_peers_only() -> None:
     with pytest.raises(TypeError):
         peer(BelievedName("contoso.com")) | None
+
+
+# ---------------------------------------------------------------- users and addresses
+
+
+def of(*users: str, names: Iterable[BelievedName] = (URI,)) -> Peer:
+    return Peer(names, CHAINS[0], NOW + YEAR, users)
+
+
+def test_a_user_is_below_a_domain_that_is_believed() -> None:
+    assert of("alice@contoso.com", "bob@eu.contoso.com").users == {
+        "alice@contoso.com",
+        "bob@eu.contoso.com",
+    }
+    for stranger in ("alice@fabrikam.com", "alice@com", "contoso.com", "alice@", "@contoso.com"):
+        with pytest.raises(ConfigurationError, match="below none of the believed domains"):
+            of(stranger)
+    with pytest.raises(ConfigurationError, match="below none"):
+        of("alice@sip.contoso.com", names=[HOST])  # a machine is no domain
+
+
+def test_a_user_is_never_a_domain() -> None:
+    one = of("alice@contoso.com")
+    assert one.domains == {"contoso.com"}
+    assert not one.proves(ReferenceIdentity("alice.contoso.com"))
+
+
+def test_a_union_has_the_users_of_both() -> None:
+    both = of("alice@contoso.com") | of("bob@contoso.com")
+    assert both.users == {"alice@contoso.com", "bob@contoso.com"}
+
+
+def test_users_are_explained_and_told_as_data() -> None:
+    decision = Decision.accept(of("bob@contoso.com", "alice@contoso.com"), "well")
+    assert "  users      alice@contoso.com, bob@contoso.com\n" in decision.explain()
+    assert decision.to_dict()["peer"]["users"] == ["alice@contoso.com", "bob@contoso.com"]
+
+
+def test_an_address_is_proven_by_itself_only() -> None:
+    ip = BelievedName("192.0.2.1", NameKind.IP, domain=False, authority="CA")
+    expected = ReferenceIdentity.for_address("192.0.2.1")
+    assert peer(ip).addresses == {"192.0.2.1"}
+    assert peer(ip).domains == peer(ip).hosts == frozenset()
+    assert peer(ip).proves(expected)
+    assert str(ip) == "address 192.0.2.1 (IP, by CA)"
+    assert not peer(ip).proves(ReferenceIdentity.for_address("192.0.2.2"))
+    assert not peer(URI, HOST).proves(expected)
+
+
+# ---------------------------------------------------------------- faults
+
+FAULT = Fault(Code.PATH_WEAK_KEY, "CN=a", "has a short key", "a long one", "RFC 9325 §4.5")
+
+
+def test_a_refusal_for_a_fault_has_its_sentence_and_its_parts() -> None:
+    decision = Decision.refuse_for(FAULT, by="me")
+    assert (decision.code, decision.reason) == (Code.PATH_WEAK_KEY, FAULT.reason)
+    assert decision.to_dict()["fault"] == {
+        "about": "CN=a",
+        "rule": "RFC 9325 §4.5",
+        "found": "has a short key",
+        "expected": "a long one",
+    }
+    assert decision.explain().splitlines()[-5:] == [
+        "    me: refused, path.weak-key",
+        "        about    CN=a",
+        "        rule     RFC 9325 §4.5",
+        "        found    has a short key",
+        "        expected a long one",
+    ]
+
+
+def test_a_part_that_is_empty_is_not_shown() -> None:
+    fault = Fault(Code.CERTIFICATE_MISSING, "the client", "showed none", "one")
+    assert "  rule  " not in Decision.refuse_for(fault).explain()
+
+
+def test_a_combination_tells_the_fault_of_its_part() -> None:
+    part = Decision.refuse_for(FAULT, by="me", notes=["a note"], advice="buy a longer one")
+    whole = part.told_by("any of", parts=[part])
+    assert (whole.code, whole.reason, whole.fault) == (part.code, part.reason, FAULT)
+    assert (whole.by, whole.notes, whole.parts) == ("any of", (), (part,))
+    assert whole.advice == "buy a longer one"
+
+
+def test_a_code_of_your_own_may_bring_its_advice() -> None:
+    decision = Decision.refuse("acme.closed", "the office is closed", advice="call\ntomorrow")
+    assert decision.advice == "call\\u000atomorrow"
+    assert "to do      call" in decision.explain()
+    assert str(PeerRefusedError(decision)).endswith("; call\\u000atomorrow")
+
+
+def test_an_explanation_of_a_thousand_parts_is_short() -> None:
+    parts = [Decision.refuse("mine", "no", by=f"part {number}") for number in range(1000)]
+    decision = Decision.refuse("mine", "no", parts=parts)
+    assert "        and 984 more, in to_dict()" in decision.explain()
+    assert "part 15" in decision.explain()
+    assert "part 16" not in decision.explain()
+    assert len(decision.to_dict()["parts"]) == 1000
+
+
+def test_the_documented_form_is_this_one() -> None:
+    """Monitoring is built on it: a key may be added, in the docs too, and none taken away."""
+    page = Path(__file__).parents[2] / "docs" / "reference" / "decision-schema.md"
+    text = page.read_text(encoding="utf-8")
+    data = Decision.accept(of("a@contoso.com"), "well", evidence=show(LEAF)).to_dict()
+    assert re.findall(r"(?m)^\| `(\w+)` \|", text) == list(data)
+    described = {
+        "fault": Decision.refuse_for(FAULT).to_dict()["fault"],
+        "peer": data["peer"],
+        "evidence": data["evidence"],
+    }
+    for name, value in described.items():
+        (paragraph,) = re.findall(rf"(?ms)^\*\*`{name}`\*\*: (.*?)\n\n", text)
+        assert set(value) <= set(re.findall(r"`(\w+)`", paragraph))
+    (paragraph,) = re.findall(r"(?ms)^\*\*A certificate\*\*: (.*)", text)
+    assert set(data["evidence"]["chain"][0]) == set(re.findall(r"`(\w+)`", paragraph))
+
+
+@st.composite
+def any_peer(draw: st.DrawFn) -> Peer:
+    """Give a peer of a few names, with users below some of its domains."""
+    names = draw(st.lists(believed, min_size=1, max_size=4))
+    domains = sorted({name.name for name in names if name.domain})
+    users = [f"{user}@{domain}" for user in ("alice", "bob") for domain in domains]
+    return Peer(
+        names,
+        draw(st.sampled_from(CHAINS)),
+        NOW + dt.timedelta(days=draw(st.integers(-3, 3))),
+        draw(st.sets(st.sampled_from(users))) if users else (),
+    )
+
+
+def test_an_expected_address_is_proven_by_that_address_and_no_name() -> None:
+    one = peer(URI, HOST, ADDRESS)
+    assert one.addresses == {"192.0.2.1"}
+    assert one.domains | one.hosts == {"contoso.com", "sip.contoso.com"}
+    assert one.proves(ReferenceIdentity.for_address("192.0.2.1"))
+    assert not one.proves(ReferenceIdentity.for_address("192.0.2.2"))
+    assert not peer(URI, HOST).proves(ReferenceIdentity.for_address("192.0.2.1"))
+    assert not peer(ADDRESS).proves(ReferenceIdentity("contoso.com", "sip.contoso.com"))
+
+
+@pytest.mark.parametrize("more", [{"domain": True}, {"host": True}, {"kind": NameKind.DNS}])
+def test_an_address_is_believed_as_an_address_only(more: dict[str, Any]) -> None:
+    """Whoever calls it a domain or a host does not get an address by the way."""
+    name = BelievedName("192.0.2.1", **{"kind": NameKind.IP, "domain": False, **more})
+    one = peer(name)
+    assert one.addresses == frozenset()
+    assert not one.proves(ReferenceIdentity.for_address("192.0.2.1"))
+
+
+@given(st.lists(peers, min_size=1, max_size=4), st.randoms(use_true_random=False))
+def test_a_union_of_several_is_that_of_each_with_the_next(some: list[Peer], shuffle: Any) -> None:
+    """`Peer.union` is ``|`` at once, for as many as there are."""
+    other = list(some)
+    shuffle.shuffle(other)
+    assert Peer.union(other) == functools.reduce(operator.or_, some)
+
+
+def test_a_users_own_advice_is_told_before_ours() -> None:
+    """For a code of his own, and for one of ours that he knows more about."""
+    for code in ("mine.weekend", Code.PATH_EXPIRED):
+        decision = Decision.refuse(code, "closed", advice="come back\non Monday")
+        assert decision.advice == "come back\\u000aon Monday"
+        assert f"  to do      {decision.advice}\n" in decision.explain()
+        assert decision.to_dict()["advice"] == decision.advice
+        assert str(PeerRefusedError(decision)).endswith(f": closed; {decision.advice}")
+        assert decision != Decision.refuse(code, "closed")
+
+
+@pytest.mark.parametrize("concerned", [True, False])
+def test_a_refusal_is_told_by_what_it_was_a_part_of(concerned: bool) -> None:
+    """Its code, its fault and its advice are kept; what it was made from is not."""
+    part = Decision.refuse("mine", "no", by="me", notes=["a"], advice="wait", concerned=concerned)
+    part = evolve(part, fault=FAULT, evidence=show())
+    told = part.told_by("any of", parts=[part])
+    assert (told.code, told.reason, told.by) == ("mine", "no", "any of")
+    assert (told.fault, told.advice, told.concerned) == (FAULT, "wait", concerned)
+    assert (told.parts, told.notes, told.evidence) == ((part,), (), None)
+    assert part.told_by("me", concerned=not concerned).concerned is not concerned
+
+
+def test_an_acceptance_cannot_be_told_as_a_refusal() -> None:
+    with pytest.raises(ConfigurationError, match="a refusal cannot have the code"):
+        Decision.accept(peer(URI), "well").told_by("any of")
+
+
+@pytest.mark.parametrize(("size", "shown", "last"), [(16, 16, None), (17, 16, 1), (1000, 16, 984)])
+def test_of_many_parts_the_first_are_explained_and_the_others_counted(
+    size: int, shown: int, last: int | None
+) -> None:
+    """A federation may ask a thousand partners; plain data has all of them."""
+    parts = [Decision.refuse("mine", "no", by=f"p{n}") for n in range(size)]
+    decision = Decision.refuse("mine", "no", by="any of", parts=parts)
+    lines = decision.explain().split("\n")
+    tree = lines[lines.index("    any of: refused, mine") + 1 :]
+    more = [] if last is None else [f"        and {last} more, in to_dict()"]
+    assert tree == [*(f"        p{n}: refused, mine: no" for n in range(shown)), *more]
+    assert len(decision.to_dict()["parts"]) == size
+
+
+def documented() -> dict[str, list[str]]:
+    """Read the keys of each object from the page: the table's, and those that stand in prose."""
+    page = SCHEMA.read_text(encoding="utf-8")
+    objects = {"decision": re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)}
+    for title, text in re.findall(
+        r"^\*\*(.+?)\*\*: (.+?)(?:\n\n|\Z)", page, re.MULTILINE | re.DOTALL
+    ):
+        name = title.strip("`")
+        objects[name] = []
+        # A key stands before its parenthesis, which may list the keys of an object below it.
+        depth, below = 0, ""
+        for before, key, bracket in re.findall(r"(objects? with)|`(\w+)`|([()])", text):
+            depth += {"(": 1, ")": -1, "": 0}[bracket]
+            if key and depth == 0:
+                objects[name].append(key)
+            below = f"{name}.{objects[name][-1]}" if before else "" if depth == 0 else below
+            if key and below:
+                objects.setdefault(below, []).append(key)
+    return objects
+
+
+def test_plain_data_has_the_documented_keys_and_no_others() -> None:
+    """Programs are built on them: whoever changes one changes the page, and knows it."""
+    evidence = show(LEAF, role="server", reference="contoso.com")
+    accepted = Decision.accept(peer(URI), "well", evidence=evidence).to_dict()
+    refused = Decision.refuse_for(FAULT).to_dict()
+    (name,) = accepted["peer"]["names"]
+    objects = {
+        "decision": accepted,
+        "fault": refused["fault"],
+        "peer": accepted["peer"],
+        "peer.names": name,
+        "evidence": accepted["evidence"],
+        "evidence.expected": accepted["evidence"]["expected"],
+        "A certificate": accepted["evidence"]["chain"][0],
+    }
+    assert list(accepted) == list(refused)
+    assert {name: set(keys) for name, keys in documented().items()} == {
+        name: set(data) for name, data in objects.items()
+    }

@@ -7,24 +7,34 @@ from typing import Any
 import pytest
 from attrs import evolve
 from certificates import NOW, SECOND, YEAR, Made, make_ca, make_leaf, show
+from hypothesis import given
+from hypothesis import strategies as st
 
 from siptls import (
     Authority,
     BelievedName,
+    Blocked,
     Code,
     Combinable,
     ConfigurationError,
     Decision,
     Enterprise,
     Evidence,
+    Federation,
+    NameKind,
     NameRules,
+    Partner,
     Peer,
     ReferenceIdentity,
     Role,
     Trust,
     TrustedServers,
 )
+from siptls.trust.fault import Fault
+from siptls.trust.policy import judge
 from siptls.trust.scope import Scope
+
+STRANGER, IMPOSTOR, PARTNERS = make_ca("Stranger CA"), make_ca("Contoso CA"), make_ca("Theirs")
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +82,70 @@ def test_others_do_not_vouch_for_us(enterprise: Enterprise) -> None:
     assert (by_stranger.code, by_stranger.concerned) == (Code.PATH_UNKNOWN_CA, True)
     by_forger = enterprise.evaluate(show(make_leaf(forger, "sip:contoso.com")))
     assert by_forger.code == Code.PATH_SIGNATURE
+
+
+def test_an_enterprise_asks_its_own_ca(enterprise: Enterprise, authority: Authority) -> None:
+    assert enterprise.authorities == {authority}
+
+
+@given(names=st.sets(st.sampled_from(["sip:contoso.com", "contoso.net", "sip:a.example"])))
+def test_an_unknown_ca_is_never_believed(
+    enterprise: Enterprise, root: Made, names: set[str]
+) -> None:
+    """Whatever it signs, whoever is expected, and with our own root sent along."""
+    leaf = make_leaf(make_ca("Stranger CA"), *sorted(names))
+    for reference in (None, "contoso.com", "contoso.net", "a.example"):
+        role = "client" if reference is None else "server"
+        for chain in ((leaf,), (leaf, root)):
+            decision = enterprise.evaluate(show(*chain, role=role, reference=reference))
+            assert decision.code == Code.PATH_UNKNOWN_CA
+            assert decision.peer is None
+
+
+PRESENTED = st.builds(
+    str.__add__,
+    st.sampled_from(["", "sip:", "sips:", "sip:bob@", "*.", "x_"]),
+    st.sampled_from(["contoso.com", "eu.contoso.com", "fabrikam.com", "com", "a.example"]),
+)
+
+
+@given(
+    names=st.sets(PRESENTED, max_size=6),
+    subject=st.sampled_from(["leaf", "contoso.com", "fabrikam.com"]),
+    reference=st.sampled_from([None, "contoso.com", "fabrikam.com", "eu.contoso.com"]),
+    rules=st.sampled_from([NameRules.RFC5922, NameRules.OCS, NameRules.RFC9525, NameRules.TEAMS]),
+    sent_along=st.booleans(),
+)
+def test_an_unknown_ca_is_never_believed_by_any_combination(  # noqa: PLR0917  all of it is drawn
+    root: Made,
+    names: set[str],
+    subject: str,
+    reference: str | None,
+    rules: NameRules,
+    sent_along: bool,
+) -> None:
+    """By nobody, under no rules, whoever is expected; not even one that has the name of ours."""
+    ours = Enterprise(["contoso.com"], Authority("ours", [root.certificate]), names=rules)
+    partner = Partner(["fabrikam.com"], Authority("theirs", [PARTNERS.certificate]), names=rules)
+    theirs = Federation([partner])
+    servers = TrustedServers(["contoso.com", "fabrikam.com"])
+    blocked = Blocked(["a.example"])
+    policies = [
+        ours,
+        theirs,
+        ours | theirs,
+        ours & servers,
+        (ours & servers | theirs) & blocked,
+        (ours | theirs) & (servers & blocked),
+    ]
+    for stranger in (STRANGER, IMPOSTOR):
+        leaf = make_leaf(stranger, *sorted(names), subject=subject)
+        chain = (leaf, stranger, root, PARTNERS) if sent_along else (leaf,)
+        role = "client" if reference is None else "server"
+        for policy in policies:
+            decision = judge(policy, show(*chain, role=role, reference=reference))
+            assert not decision.accepted
+            assert decision.peer is None
 
 
 @pytest.mark.parametrize(
@@ -173,8 +247,22 @@ def test_the_answer_tells_the_name_that_was_found_and_the_list() -> None:
     on_it = listed.check(known(domain("contoso.com"), host("sip.contoso.com")), EVIDENCE)
     assert on_it.reason == "sip.contoso.com is on the list"
     off_it = listed.check(known(domain("contoso.com"), host("pc.contoso.com")), EVIDENCE)
-    for shown in ("contoso.com", "pc.contoso.com", "edge.contoso.com", "sip.contoso.com"):
-        assert shown in off_it.reason
+    assert off_it.fault == Fault(
+        Code.SERVER_NOT_LISTED,
+        "the peer",
+        "has proven contoso.com, pc.contoso.com",
+        "one of the trusted servers: edge.contoso.com, sip.contoso.com",
+        "TrustedServers",
+    )
+
+
+def test_who_is_known_by_an_address_only_is_on_no_list() -> None:
+    """The list is of names; the answer tells that there is none."""
+    address = BelievedName("192.0.2.1", NameKind.IP, domain=False)
+    decision = TrustedServers(["sip.contoso.com"]).check(known(address), EVIDENCE)
+    assert decision.reason == (
+        "the peer has proven no name; expected one of the trusted servers: sip.contoso.com"
+    )
 
 
 def test_a_dns_name_beside_a_uri_counts(enterprise: Enterprise, root: Made) -> None:
@@ -254,3 +342,7 @@ def test_the_explanation_of_a_server_that_is_not_listed(enterprise: Enterprise, 
     assert text.startswith("refused: server.not-listed")
     assert "add its FQDN to TrustedServers" in text
     assert isinstance(decision, Decision)
+
+
+def test_an_enterprise_tells_whom_it_asks(enterprise: Enterprise) -> None:
+    assert enterprise.authorities == {enterprise.authority}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import json
 from typing import Any
 
 import pytest
 from attrs import evolve
-from certificates import NOW, Made, make, make_ca, make_leaf, raw, show
+from certificates import CA, NOW, Made, make, make_ca, make_leaf, raw, show
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -25,9 +24,11 @@ from siptls.trust.evidence import (
     MAX_RSA,
     Evidence,
     Role,
-    describe,
+    extension,
 )
-from siptls.trust.names import PresentedNames, ReferenceIdentity
+from siptls.trust.fault import Fault
+from siptls.trust.names import ReferenceIdentity
+from siptls.trust.presented import PresentedNames
 
 BROKEN_SAN = raw("2.5.29.17", b"\x30\x03bad", critical=False)
 TWO = [raw(oid, b"\x05\x00", critical=False) for oid in ("1.2.3.4", "1.2.3.5")]
@@ -96,6 +97,13 @@ def test_nobody_in_particular_is_expected_unless_told() -> None:
     assert evidence.address is None
 
 
+@pytest.mark.parametrize("wrong", ["contoso.com", "sip:contoso.com", 7])
+def test_the_expected_name_was_parsed(wrong: Any) -> None:
+    """A bare text would be found out only while a peer is judged."""
+    with pytest.raises(ConfigurationError, match=r"ReferenceIdentity\.parse"):
+        Evidence([], Role.SERVER, now=NOW, reference=wrong)
+
+
 @pytest.mark.parametrize("what", [None, "a certificate", b"\x30\x00"])
 def test_a_chain_holds_certificates_only(leaf: Made, what: Any) -> None:
     with pytest.raises(ConfigurationError, match=f"not {type(what).__name__}$"):
@@ -123,6 +131,20 @@ def test_names_are_those_of_the_leaf(leaf: Made, root: Made) -> None:
     assert evidence.presented is evidence.presented
 
 
+def test_an_extension_is_given_by_its_kind(root: Made, leaf: Made) -> None:
+    assert extension(root.certificate, x509.BasicConstraints) == CA
+    assert extension(leaf.certificate, x509.BasicConstraints) is None
+
+
+def test_what_was_concluded_is_no_part_of_the_value(leaf: Made) -> None:
+    """And other evidence does not inherit it: it was concluded at another time."""
+    evidence = show(leaf)
+    evidence.memo["a"] = "conclusion"
+    assert evidence == show(leaf)
+    assert "conclusion" not in repr(evidence)
+    assert evolve(evidence, now=NOW + dt.timedelta(seconds=1)).memo == {}
+
+
 # ---------------------------------------------------------------- faults
 
 
@@ -131,41 +153,42 @@ def test_a_peer_without_certificate_has_shown_nothing(role: Role) -> None:
     evidence = show(role=role)
     assert evidence.leaf is None
     assert evidence.presented == PresentedNames((), has_san=False)
-    assert evidence.fault == (Code.CERTIFICATE_MISSING, f"the {role} showed no certificate")
+    assert evidence.fault is not None
+    assert evidence.fault.code is Code.CERTIFICATE_MISSING
+    assert evidence.fault.reason.startswith(f"the {role} showed no certificate; expected one")
 
 
 @pytest.mark.parametrize("limit", [1, 3, MAX_CERTIFICATES])
 def test_a_chain_may_have_so_many_certificates_and_no_more(leaf: Made, limit: int) -> None:
     assert show(*[leaf] * limit, max_certificates=limit).fault is None
-    assert show(*[leaf] * (limit + 1), max_certificates=limit).fault == (
-        Code.PATH_LIMIT,
-        f"{limit + 1} certificates were presented; at most {limit} are taken",
-    )
+    fault = show(*[leaf] * (limit + 1), max_certificates=limit).fault
+    found, expected = f"presents {limit + 1} certificates", f"at most {limit}"
+    assert fault == Fault(Code.PATH_LIMIT, "the client", found, expected, "Limits.max_certificates")
 
 
 def test_a_chain_may_have_so_many_bytes_and_no_more(leaf: Made, root: Made) -> None:
     size = sum(len(made.certificate.public_bytes(Encoding.DER)) for made in (leaf, root))
     assert show(leaf, root, max_chain=size).fault is None
-    assert show(leaf, root, max_chain=size - 1).fault == (
-        Code.PATH_LIMIT,
-        f"the certificates presented have {size} bytes; at most {size - 1} are taken",
-    )
+    fault = show(leaf, root, max_chain=size - 1).fault
+    found, expected = f"presents certificates of {size} bytes", f"at most {size - 1}"
+    assert fault == Fault(Code.PATH_LIMIT, "the client", found, expected, "Limits.max_chain")
 
 
 def test_a_leaf_may_have_so_many_names_and_no_more(root: Made) -> None:
     names = [f"sip{number}.contoso.com" for number in range(MAX_NAMES + 1)]
     assert show(make_leaf(root, *names[:-1], subject="")).fault is None
-    assert show(make_leaf(root, *names, subject="")).fault == (
-        Code.PATH_LIMIT,
-        f"the leaf has {MAX_NAMES + 1} names; at most {MAX_NAMES} are taken",
-    )
+    fault = show(make_leaf(root, *names, subject=""), root).fault
+    assert fault is not None
+    assert fault.code is Code.PATH_LIMIT
+    assert fault.reason.startswith("(empty subject) ")
+    assert fault.reason.endswith(f"has {MAX_NAMES + 1} names; expected at most {MAX_NAMES}")
 
 
 def test_common_names_count_among_the_names(root: Made) -> None:
     names = [f"sip{number}.contoso.com" for number in range(MAX_NAMES)]
     fault = show(make_leaf(root, *names, subject="one more")).fault
     assert fault is not None
-    assert fault[0] is Code.PATH_LIMIT
+    assert fault.code is Code.PATH_LIMIT
 
 
 def with_rsa(root: Made, bits: int) -> Made:
@@ -179,15 +202,30 @@ def test_an_rsa_key_may_have_so_many_bits_and_no_more(root: Made) -> None:
     assert show(with_rsa(root, MAX_RSA)).fault is None
     fault = show(with_rsa(root, MAX_RSA + 1)).fault
     assert fault is not None
-    assert fault[0] is Code.PATH_LIMIT
-    assert fault[1].startswith("CN=giant (serial ")
-    assert fault[1].endswith("has an RSA key of 8193 bits; at most 8192 are taken")
+    assert fault.code is Code.PATH_LIMIT
+    assert fault.reason.startswith("CN=giant (serial ")
+    assert fault.reason.endswith("has an RSA key of 8193 bits; expected at most 8192")
+
+
+@pytest.mark.parametrize(
+    ("exponent", "good"), [(3, True), (65537, True), (2**33 - 1, True), (2**33 + 1, False)]
+)
+def test_an_rsa_exponent_may_have_so_many_bits_and_no_more(
+    root: Made, exponent: int, good: bool
+) -> None:
+    """A long one makes each signature cost a hundred times as much."""
+    key = rsa.RSAPublicNumbers(e=exponent, n=(1 << 2047) + 1).public_key()
+    fault = show(make("slow", root, public_key=key)).fault
+    assert (fault is None) is good
+    if fault is not None:
+        assert fault.code is Code.PATH_LIMIT
+        assert "public exponent has 34 bits; expected at most 33" in fault.reason
 
 
 def test_a_giant_key_is_found_anywhere_in_the_chain(leaf: Made, root: Made) -> None:
     fault = show(leaf, with_rsa(root, MAX_RSA + 1)).fault
     assert fault is not None
-    assert fault[0] is Code.PATH_LIMIT
+    assert fault.code is Code.PATH_LIMIT
 
 
 def malformed(root: Made) -> dict[str, x509.Certificate]:
@@ -219,9 +257,9 @@ def test_a_certificate_that_cannot_be_decoded_is_malformed(
     chain[position] = malformed(root)[what]
     fault = show(*chain).fault
     assert fault is not None
-    assert fault[0] is Code.CERTIFICATE_MALFORMED
-    assert fault[1].startswith("a certificate cannot be decoded: ")
-    assert fault[1].isprintable()
+    assert fault.code is Code.CERTIFICATE_MALFORMED
+    assert fault.found.startswith("presents a certificate that cannot be decoded: ")
+    assert fault.reason.isprintable()
 
 
 def test_limits_hold_before_anything_is_decoded(root: Made) -> None:
@@ -229,7 +267,7 @@ def test_limits_hold_before_anything_is_decoded(root: Made) -> None:
     for limits in ({"max_certificates": 1}, {"max_chain": 100}):
         fault = show(broken, broken, **limits).fault
         assert fault is not None
-        assert fault[0] is Code.PATH_LIMIT
+        assert fault.code is Code.PATH_LIMIT
 
 
 def test_names_that_cannot_be_decoded_are_a_value_error(root: Made) -> None:
@@ -248,27 +286,3 @@ def test_what_cannot_be_decoded_can_be_explained(root: Made, what: str) -> None:
 def test_a_role_is_client_or_server() -> None:
     with pytest.raises(ConfigurationError, match="'server' or 'client'"):
         Evidence([], "proxy", now=NOW)
-
-
-# ---------------------------------------------------------------- describe
-
-
-def test_a_certificate_is_described_by_subject_serial_and_digest(leaf: Made, root: Made) -> None:
-    der = root.certificate.public_bytes(Encoding.DER)
-    digest = hashlib.sha256(der).hexdigest()[:16]
-    serial = f"{root.certificate.serial_number:x}"
-    assert describe(root.certificate) == f"CN=Contoso CA (serial {serial}, sha256 {digest}…)"
-    assert describe(leaf.certificate).startswith("(empty subject) (serial ")
-
-
-def test_a_subject_that_cannot_be_decoded_is_described_as_such(root: Made) -> None:
-    described = describe(malformed(root)["subject"])
-    assert described.startswith("(subject that cannot be decoded) (serial ")
-
-
-@pytest.mark.parametrize("subject", ["a\nb", "a\x1b[2Jb", "a\u202eb", "x" * 64])
-def test_a_description_is_one_printable_line(subject: str) -> None:
-    """The subject is a stranger's: it may hold what a terminal obeys."""
-    described = describe(make(subject).certificate)
-    assert described.isprintable()
-    assert described.startswith("CN=")

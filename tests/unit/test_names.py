@@ -1,4 +1,4 @@
-"""SIP domains: what is one, what a URI means, what a certificate presents, and what counts."""
+"""SIP domains: what is one, what a URI means, and whom we expect."""
 
 from __future__ import annotations
 
@@ -7,103 +7,22 @@ import string
 from typing import Any
 
 import pytest
-from certificates import general_names, make, make_ca
-from cryptography import x509
+from domains import A_LABEL, LONGEST, LONGEST_LABEL, NO_DOMAIN_ANYWHERE, domain_names
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from siptls.errors import ConfigurationError
 from siptls.trust.names import (
     SIPURI,
-    NameKind,
-    NameRules,
-    PresentedName,
-    PresentedNames,
     ReferenceIdentity,
     listed,
     parents,
     parse_domain,
     presented_domain,
-    presented_names,
     printable,
 )
 
-LONGEST_LABEL = "a" * 63
-LONGEST = ".".join([LONGEST_LABEL] * 3 + ["b" * 61])  # 253 octets
-A_LABEL = "xn--bcher-kva.example"
 KELVIN = "\u212a"
-
-NO_DOMAIN_ANYWHERE = [
-    "",
-    " ",
-    ".",
-    "..",
-    "contoso.com\0",
-    "contoso.com\0.evil.example",
-    "\0contoso.com",
-    "contoso\0.com",
-    "%63ontoso.com",
-    "contoso.com%00.evil.example",
-    "contoso%2ecom",
-    "*.contoso.com",
-    "*",
-    "sip.*.com",
-    "s*p.contoso.com",
-    "contoso..com",
-    ".contoso.com",
-    "contoso.com.",
-    "contoso.com..",
-    "-contoso.com",
-    "contoso-.com",
-    "contoso.com-",
-    "contoso.-com",
-    "-",
-    "_sip.contoso.com",
-    "con_toso.com",
-    "contoso.com\n",
-    "contoso.com\r\n",
-    "\ncontoso.com",
-    "contoso .com",
-    "contoso.com ",
-    "contoso,com",
-    "contoso.com/",
-    "contoso.com:5061",
-    "sip:contoso.com",
-    "sips:contoso.com",
-    "sip:",
-    "alice@contoso.com",
-    "@contoso.com",
-    "contoso.com;transport=tls",
-    "1.2.3.4",
-    "192.0.2.1",
-    "127.1",
-    "127.0.0.1",
-    "2130706433",
-    "0x7f.1",
-    "0x7f000001",
-    "0177.0.0.1",
-    "1.2.3.4.",
-    "::1",
-    "[::1]",
-    "[1.2.3.4]",
-    "fe80::1%eth0",
-    "sip.4",
-    "sip.4c",
-    "a" * 64 + ".com",
-    "a" * 64,
-    LONGEST + "b",
-    "a." * 127 + "a",
-    "xn--.example",
-    "xn--a.example",
-    "xn--abc.example",
-    "xn--abc-.example",
-    "xn--zz--.example",
-    "xn--bcher-kvb.example",
-    "xn--ls8h.example",  # an emoji: no letter of IDNA 2008
-    "xn--1ug.example",  # a joiner alone
-    "ab--c.example",  # reserved
-    "sip.xn--a",
-]
 
 DOMAINS = [
     ("contoso.com", "contoso.com"),
@@ -162,8 +81,6 @@ NO_U_LABEL = [
     "\ud800.example",
 ]
 
-label = st.from_regex(r"[a-z](?:[a-z0-9]{0,8}[a-z0-9])?", fullmatch=True)
-domain_names = st.lists(label, min_size=1, max_size=4).map(".".join)
 hostile = st.lists(
     st.sampled_from([*"aZ0-._*%\0:@[]/;üß\uff11\u3002", KELVIN, "xn--", "\u200d", "com"])
 ).map("".join)
@@ -561,300 +478,96 @@ def test_an_identity_that_was_parsed_is_taken_as_it_is() -> None:
     assert again == ReferenceIdentity("contoso.com", "edge.contoso.com")
 
 
-# ---------------------------------------------------------------- presented names
-
-
-def present(*names: x509.GeneralName, subject: str = "") -> PresentedNames:
-    san = [(x509.SubjectAlternativeName(names), False)] if names else []
-    return presented_names(make(subject, None, *san).certificate)
-
-
-def uri(text: str) -> x509.GeneralName:
-    return x509.UniformResourceIdentifier(text)
-
-
 @pytest.mark.parametrize(
-    ("text", "domain"),
+    ("address", "canonical"),
     [
-        ("sip:contoso.com", "contoso.com"),
-        ("SIP:Contoso.COM", "contoso.com"),
-        ("sip:contoso.com:5061", "contoso.com"),
-        ("sip:contoso.com;transport=tls", "contoso.com"),
-        (f"sip:{A_LABEL}", A_LABEL),
-        (f"sip:{LONGEST}", LONGEST),
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("2001:DB8:0:0::0001", "2001:db8::1"),
     ],
 )
-def test_a_sip_uri_without_user_identifies_its_host(text: str, domain: str) -> None:
-    """RFC 5922 §7.1."""
-    (name,) = present(uri(text)).names
-    assert (name.kind, name.domain, name.host) == (NameKind.URI, domain, domain)
-    assert (name.user, name.fault) == (None, "")
-    assert str(name) == printable(text)
+def test_an_address_may_be_expected_instead_of_a_domain(address: str, canonical: str) -> None:
+    expected = ReferenceIdentity.for_address(address)
+    assert (expected.domain, expected.host, expected.address) == ("", None, canonical)
+    assert expected.names == frozenset()
+    assert str(expected) == f"the address {canonical}"
+    assert ReferenceIdentity.parse(expected) is expected
 
 
-@pytest.mark.parametrize(
-    ("text", "user", "host"),
-    [
-        ("sip:alice@contoso.com", "alice@contoso.com", "contoso.com"),
-        ("sip:evil.example@Contoso.com", "evil.example@contoso.com", "contoso.com"),
-        ("sip:contoso.com@evil.example", "contoso.com@evil.example", "evil.example"),
-        ("sip:contoso.com;x@evil.example", "contoso.com;x@evil.example", "evil.example"),
-    ],
-)
-def test_a_sip_uri_with_a_user_identifies_no_domain(text: str, user: str, host: str) -> None:
-    (name,) = present(uri(text)).names
-    assert (name.domain, name.user, name.host) == (None, user, host)
-    assert "a user, not a domain" in name.fault
-
-
-@pytest.mark.parametrize(
-    ("text", "host", "fault"),
-    [
-        ("sips:contoso.com", "contoso.com", "its scheme is not sip"),
-        ("sips:alice@contoso.com", "contoso.com", "its scheme is not sip"),
-        ("http://contoso.com", None, "its scheme is not sip"),
-        ("xsip:contoso.com", None, "its scheme is not sip"),
-        ("contoso.com", None, "its scheme is not sip"),
-        ("sip:@contoso.com", None, "no well-formed SIP URI"),
-        ("SIP:contoso.com:0", None, "no well-formed SIP URI"),
-        ("sips:a@b@contoso.com", None, "no well-formed SIP URI"),
-        ("sip:", "", "its host is no domain"),
-        ("sips:", "", "its host is no domain"),
-        ("sip:*.contoso.com", "*.contoso.com", "its host is no domain"),
-        ("sip:contoso.com.", "contoso.com.", "its host is no domain"),
-        ("sip:contoso.com\0", None, "no well-formed SIP URI"),
-        ("sip:contoso.com\0.evil.example", None, "no well-formed SIP URI"),
-        ("sip:%63ontoso.com", "%63ontoso.com", "its host is no domain"),
-        ("sip:evil%40contoso.com", "evil%40contoso.com", "its host is no domain"),
-        ("sip:192.0.2.1", "192.0.2.1", "its host is no domain"),
-        ("sip:127.1", "127.1", "its host is no domain"),
-        ("sip:[::1]", "[::1]", "its host is no domain"),
-        ("sip:xn--a.example", "xn--a.example", "its host is no domain"),
-        ("sip://contoso.com", "//contoso.com", "its host is no domain"),
-    ],
-)
-def test_any_other_uri_identifies_nobody(text: str, host: str | None, fault: str) -> None:
-    """Its host is kept where it can be read: name constraints of a CA hold for it."""
-    (name,) = present(uri(text)).names
-    assert (name.kind, name.domain, name.user, name.host) == (NameKind.URI, None, None, host)
-    assert fault in name.fault
-    assert str(name).isprintable()
-
-
-@pytest.mark.parametrize("text", ["contoso.com", "Contoso.COM", A_LABEL, "4.3.2.1.example"])
-def test_a_dns_name_identifies_its_domain(text: str) -> None:
-    (name,) = present(x509.DNSName(text)).names
-    assert (name.kind, name.domain, name.fault) == (NameKind.DNS, text.lower(), "")
-    assert (name.user, name.host) == (None, None)
-    assert str(name) == f"DNS:{text}"
-
-
-@pytest.mark.parametrize("text", [text for text in NO_DOMAIN_ANYWHERE if text.isascii()])
-def test_a_dns_name_that_is_no_domain_identifies_nobody(text: str) -> None:
-    (name,) = present(x509.DNSName(text)).names
-    assert name.domain is None
-    assert ("wildcard" in name.fault) is text.startswith("*.")
-    assert name.fault
-    assert str(name).isprintable()
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "shown", "fault"),
-    [
-        (
-            x509.IPAddress(ipaddress.ip_address("192.0.2.1")),
-            NameKind.IP,
-            "IP:192.0.2.1",
-            "an IP address identifies no domain",
-        ),
-        (
-            x509.RFC822Name("alice@contoso.com"),
-            NameKind.OTHER,
-            "other:'alice@contoso.com'",
-            "a RFC822Name identifies no SIP domain",
-        ),
-        (
-            x509.DirectoryName(make_ca("contoso.com").certificate.subject),
-            NameKind.OTHER,
-            "other:<Name(CN=contoso.com)>",
-            "a DirectoryName identifies no SIP domain",
-        ),
-        (
-            x509.OtherName(x509.ObjectIdentifier("1.2.3"), b"\x0c\x0bcontoso.com"),
-            NameKind.OTHER,
-            "other:b'\\x0c\\x0bcontoso.com'",
-            "a OtherName identifies no SIP domain",
-        ),
-        (
-            x509.RegisteredID(x509.ObjectIdentifier("1.2.3")),
-            NameKind.OTHER,
-            "other:<ObjectIdentifier(oid=1.2.3, name=Unknown OID)>",
-            "a RegisteredID identifies no SIP domain",
-        ),
-    ],
-)
-def test_a_name_of_another_kind_identifies_nobody(
-    name: x509.GeneralName, kind: NameKind, shown: str, fault: str
+@given(st.ip_addresses())
+def test_any_address_may_be_expected_and_has_one_form(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ) -> None:
-    (presented,) = present(name).names
-    assert (presented.kind, presented.domain, presented.fault) == (kind, None, fault)
-    assert str(presented) == shown
-
-
-def test_names_stand_in_their_order_and_common_names_last() -> None:
-    presented = present(
-        *general_names(["b.contoso.com", "sip:contoso.com", "a.contoso.com"]), subject="CN.example"
-    )
-    assert [str(name) for name in presented.names] == [
-        "DNS:b.contoso.com",
-        "sip:contoso.com",
-        "DNS:a.contoso.com",
-        "CN:CN.example",
-    ]
-    assert presented.has_san
-    assert str(presented) == "DNS:b.contoso.com, sip:contoso.com, DNS:a.contoso.com, CN:CN.example"
-
-
-def test_a_common_name_is_among_the_domains_only_without_subject_alternative_name() -> None:
-    """It could be believed under some rules; beside a subjectAltName it never can."""
-    alone = present(subject="SIP.contoso.com")
-    assert (alone.domains, alone.has_san) == ({"sip.contoso.com"}, False)
-    beside = present(uri("sip:contoso.com"), subject="sip.contoso.com")
-    assert (beside.domains, beside.has_san) == ({"contoso.com"}, True)
-    useless = present(uri("sips:contoso.com"), subject="sip.contoso.com")
-    assert useless.domains == frozenset()
-
-
-def test_a_certificate_without_names_says_so() -> None:
-    presented = present()
-    assert presented == PresentedNames((), has_san=False)
-    assert str(presented) == "no name at all"
-
-
-# ---------------------------------------------------------------- rules
-
-
-def counted(rules: NameRules, presented: PresentedNames) -> list[tuple[str, bool, bool]]:
-    return [(one.name, one.domain, one.host) for one in rules.count(presented)]
-
-
-def test_a_uri_is_a_domain_and_a_dns_name_beside_it_a_machine() -> None:
-    presented = present(*general_names(["sip.contoso.com", "sip:contoso.com"]))
-    for rules in (NameRules.RFC5922, NameRules.OCS):
-        assert counted(rules, presented) == [
-            ("sip.contoso.com", False, True),
-            ("contoso.com", True, False),
-        ]
-    assert [one.why for one in NameRules.RFC5922.count(presented)] == [
-        "names the machine only: a sip: URI stands beside it (RFC 5922 §7.1)",
-        "a sip: URI",
-    ]
+    expected = ReferenceIdentity.for_address(str(address))
+    assert ReferenceIdentity.for_address(address.exploded) == expected
+    assert expected.address == str(address)
 
 
 @pytest.mark.parametrize(
-    "other", ["sips:contoso.com", "sip:alice@contoso.com", "sip:192.0.2.1", "http://contoso.com"]
-)
-def test_a_uri_that_identifies_no_domain_does_not_stand_in_the_way(other: str) -> None:
-    """RFC 5922 §7.1: dNSNames count if no identity of the type "sip" URI was found."""
-    presented = present(*general_names(["sip.contoso.com", other]))
-    dns, uri = NameRules.RFC5922.count(presented)
-    assert (dns.name, dns.domain, dns.host) == ("sip.contoso.com", True, True)
-    assert dns.why == "a DNS name without sip: URI"
-    assert (uri.name, uri.domain, uri.host) == ("", False, False)
-    assert uri.why == uri.presented.fault != ""
-
-
-@pytest.mark.parametrize(
-    ("rules", "counts", "why"),
+    "address",
     [
-        (NameRules.RFC5922, False, "a common name does not count under RFC5922"),
-        (NameRules(), False, "a common name does not count under custom"),
-        (NameRules.OCS, True, "a CN name without sip: URI"),
-        (NameRules("mine", common_name=True), True, "a CN name without sip: URI"),
+        "",
+        "contoso.com",
+        "sip:192.0.2.1",
+        "192.0.2.1:5061",
+        "192.0.2.0/24",
+        "127.1",
+        "0177.0.0.1",
+        "2130706433",
+        "[::1]",
+        "192.0.2.1\n",
+        "\u0661.1.1.1",
+        None,
+        7,  # 0.0.0.7, for who is careless
+        b"abcd",  # 97.98.99.100
     ],
 )
-def test_a_lone_common_name_counts_under_rules_that_say_so(
-    rules: NameRules, counts: bool, why: str
-) -> None:
-    (name,) = rules.count(present(subject="sip.contoso.com"))
-    assert (name.domain, name.host, name.name) == (
-        counts,
-        counts,
-        "sip.contoso.com" if counts else "",
-    )
-    assert name.why.startswith(why)
+def test_what_is_no_address_cannot_be_expected_as_one(address: Any) -> None:
+    with pytest.raises(ConfigurationError, match="is no IP address") as caught:
+        ReferenceIdentity.for_address(address)
+    assert str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("rules", [NameRules.RFC5922, NameRules.OCS])
-@pytest.mark.parametrize("other", ["sip:contoso.com", "*.contoso.com", "sip:alice@contoso.com"])
-def test_a_common_name_beside_a_subject_alternative_name_never_counts(
-    rules: NameRules, other: str
-) -> None:
-    presented = present(*general_names([other]), subject="sip.contoso.com")
-    common = rules.count(presented)[-1]
-    assert (common.name, common.domain, common.host) == ("", False, False)
-    assert common.why == "a common name beside a subjectAltName never counts (RFC 5922 §7.1)"
-
-
-@pytest.mark.parametrize("rules", [NameRules.RFC5922, NameRules.OCS])
-def test_a_wildcard_never_counts(rules: NameRules) -> None:
-    """RFC 5922 §7.2: neither as a dNSName, nor as a URI, nor as a common name."""
-    for presented in (
-        present(*general_names(["*.contoso.com", "sip:*.contoso.com"])),
-        present(subject="*.contoso.com"),
+def test_either_a_domain_is_expected_or_an_address() -> None:
+    address = ReferenceIdentity.for_address("192.0.2.1")
+    for wrong in (
+        lambda: ReferenceIdentity(""),
+        lambda: ReferenceIdentity("contoso.com", address="192.0.2.1"),
+        lambda: ReferenceIdentity.parse(address, host="sip.contoso.com"),
     ):
-        assert not any(one.domain or one.host for one in rules.count(presented))
-        assert presented.domains == frozenset()
-
-
-kinds = st.sampled_from(NameKind)
-presented_name = st.builds(
-    lambda kind, domain: PresentedName(kind, domain or "x", domain, fault="" if domain else "no"),
-    kinds,
-    st.none() | st.sampled_from(["contoso.com", "fabrikam.com"]),
-)
-
-
-@given(
-    st.lists(presented_name, max_size=5), st.booleans(), st.booleans(), st.booleans(), domain_names
-)
-def test_rules_judge_every_name_and_invent_none(
-    names: list[PresentedName], has_san: bool, beside: bool, common: bool, name: str
-) -> None:
-    """Whatever the rules: a name that counts was presented, and has a reason."""
-    rules = NameRules(name, dns_beside_uri=beside, common_name=common)
-    presented = PresentedNames(tuple(names), has_san)
-    verdicts = rules.count(presented)
-    assert [one.presented for one in verdicts] == names
-    assert all(one.why for one in verdicts)
-    assert {one.name for one in verdicts if one.name} <= presented.domains
-    assert all(bool(one.name) is (one.domain or one.host) for one in verdicts)
+        with pytest.raises(ConfigurationError, match="either a domain is expected or an address"):
+            wrong()
 
 
 @pytest.mark.parametrize(
-    ("expected", "domains", "hosts", "strict", "ocs"),
+    ("host", "names"),
     [
-        (("contoso.com", None), ["contoso.com"], [], True, True),
-        (("contoso.com", None), [], ["contoso.com"], False, False),
-        (("contoso.com", None), ["sip.contoso.com", "com"], [], False, False),
-        (("sip.contoso.com", None), ["contoso.com"], [], False, False),
-        (("contoso.com", None), [], [], False, False),
-        (("example.net", "sip.contoso.com"), ["sip.contoso.com"], [], True, True),
-        (("example.net", "sip.contoso.com"), [], ["sip.contoso.com"], False, True),
-        (("example.net", "sip.contoso.com"), ["contoso.com"], ["x.contoso.com"], False, False),
-        (("example.net", "sip.contoso.com"), ["example.net"], [], True, True),
+        (None, {"contoso.com"}),
+        ("sip.contoso.com", {"contoso.com", "sip.contoso.com"}),
+        ("contoso.com", {"contoso.com"}),
     ],
 )
-def test_names_answer_by_equality(
-    expected: tuple[str, str | None], domains: list[str], hosts: list[str], strict: bool, ocs: bool
-) -> None:
-    """RFC 5922 §7.2; OCS lets a dNSName beside a URI answer for the expected host."""
-    identity = ReferenceIdentity(*expected)
-    assert NameRules.RFC5922.answers(identity, iter(domains), iter(hosts)) is strict
-    assert NameRules.OCS.answers(identity, iter(domains), iter(hosts)) is ocs
+def test_any_of_the_expected_names_will_do(host: str | None, names: set[str]) -> None:
+    assert ReferenceIdentity.parse("contoso.com", host=host).names == names
 
 
-def test_the_presets_are_known_by_name() -> None:
-    assert NameRules("RFC5922") == NameRules.RFC5922
-    assert NameRules("OCS", dns_beside_uri=True, common_name=True) == NameRules.OCS
-    assert NameRules() == NameRules("custom", dns_beside_uri=False, common_name=False)
+@pytest.mark.parametrize(
+    ("target", "advice"),
+    [
+        (None, "a target is a SIP URI or a domain, such as 'sip:example.com', not None"),
+        ("x" * 500, "is no domain"),
+        ("sip:", "it is empty"),
+        ("sip:@contoso.com", "is no SIP URI; write it as 'sip:example.com'"),
+        ("sips:a@b@contoso.com", "is no SIP URI; write it as 'sip:example.com'"),
+        ("contoso.com:5061", "is neither a SIP URI nor a domain: write 'sip:example.com'"),
+        ("tel:+1555", "is neither a SIP URI nor a domain: write 'sip:example.com'"),
+        ("2001:db8::1", "is neither a SIP URI nor a domain: write 'sip:example.com'"),
+        ("sip:[2001:db8::1]", "and trust is given to names: write the domain, and pass host="),
+        ("192.0.2.1", "an IP address is not a name, and trust is given to names: pass the domain"),
+    ],
+)
+def test_the_message_about_a_target_says_what_to_write_instead(target: Any, advice: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        ReferenceIdentity.parse(target)
+    assert advice in str(caught.value)
+    assert len(str(caught.value)) < 300

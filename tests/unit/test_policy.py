@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import inspect
 import itertools
 import logging
 from collections.abc import Callable, Iterable
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siptls import (
+    Authority,
     BelievedName,
     Code,
     Combinable,
@@ -25,14 +27,22 @@ from siptls import (
     Decision,
     Enterprise,
     Evidence,
+    Federation,
+    KeyPurposes,
+    NameKind,
+    NameRules,
+    Partner,
     Peer,
     ReferenceIdentity,
+    Role,
     Trust,
     TrustedServers,
     TrustPolicy,
 )
+from siptls.arguments import kind_of
 from siptls.testing import CertificateAuthority
-from siptls.trust.policy import AllOf, AnyOf, Restricted, judge
+from siptls.trust.fault import Fault
+from siptls.trust.policy import AllOf, AnyOf, Restricted, authorities_of, judge, require_policy
 
 # ---------------------------------------------------------------- policies of our own
 
@@ -297,9 +307,7 @@ def test_an_acceptance_without_the_expected_name_is_refused() -> None:
     """A user's policy may forget to look: the expected name is looked for once more."""
     decision = judge(Believes({"a.example"}), expecting("b.example"))
     assert decision.code == Code.NAME_MISMATCH
-    assert decision.reason == (
-        "expected b.example, which is not among the names that Believes believes"
-    )
+    assert decision.reason == "the peer has proven a.example to Believes; expected b.example"
     assert [part.accepted for part in decision.parts] == [True]
 
 
@@ -316,16 +324,90 @@ def test_the_expected_host_is_as_good_as_the_domain() -> None:
 
 
 def test_a_policy_that_raises_has_refused(caplog: pytest.LogCaptureFixture) -> None:
-    """With the code for it, and the traceback in the log."""
+    """With the code for it, and a line in the log."""
     caplog.set_level(logging.ERROR, logger="siptls")
     decision = judge(Raises(), EVIDENCE)
     assert decision.code == Code.POLICY_ERROR
-    assert decision.reason == "it raised ZeroDivisionError: by nothing"
+    assert decision.reason == "Raises raised ZeroDivisionError: by nothing; expected a Decision"
     assert decision.by == "Raises"
     assert decision.evidence is EVIDENCE
     (record,) = caplog.records
-    assert record.getMessage() == "policy Raises failed, so the peer is refused"
-    assert record.exc_info is not None
+    assert record.getMessage() == (
+        "policy Raises failed, so the peer is refused: ZeroDivisionError: by nothing"
+    )
+    assert not record.exc_info
+
+
+def test_the_traceback_of_a_policy_is_for_who_debugs(caplog: pytest.LogCaptureFixture) -> None:
+    """It repeats the text of the error as it is, and a peer may have written that."""
+    caplog.set_level(logging.DEBUG, logger="siptls")
+    judge(Raises(), EVIDENCE)
+    (record,) = caplog.records
+    assert record.exc_info
+
+
+def test_what_a_policy_raises_forges_no_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    class Repeats(Combinable):
+        def evaluate(self, evidence: Evidence, /) -> Decision:
+            raise ValueError("a\nERROR forged\x1b[2J")
+
+    caplog.set_level(logging.ERROR, logger="siptls")
+    judge(Repeats(), EVIDENCE)
+    assert caplog.records[0].getMessage().isprintable()
+
+
+def test_a_policy_that_is_asynchronous_has_refused() -> None:
+    """Its coroutine is closed: nobody awaits it, and nobody is warned of that later."""
+
+    class Waits:
+        async def evaluate(self, evidence: Evidence, /) -> Decision:
+            raise AssertionError("it never runs")
+
+    decision = judge(Waits(), EVIDENCE)  # type: ignore[arg-type]
+    assert decision.code == Code.POLICY_ERROR
+    assert decision.reason == "Waits returned a coroutine; expected a Decision"
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Raises(),
+        Returns(None),
+        Believes({"b.example"}),
+        AnyOf([Refuses()]),
+        AnyOf([Believes({"a.example"})]),
+        Restricted(Believes({"a.example"}), Holds()),
+        Restricted(Believes({"a.example"}), Fails()),
+    ],
+    ids=repr,
+)
+def test_a_decision_holds_what_was_judged(policy: TrustPolicy) -> None:
+    """Else the explanation could not say who it was."""
+    evidence = expecting("a.example")
+    assert judge(policy, evidence).evidence is evidence
+
+
+@pytest.mark.parametrize("part", [Holds(), Fails()])
+def test_a_decision_of_conditions_holds_what_was_judged(part: Condition) -> None:
+    peer = Peer([BelievedName("a.example")], (), NOW)
+    assert AllOf([part]).check(peer, EVIDENCE).evidence is EVIDENCE
+
+
+def test_who_decided_is_filled_in() -> None:
+    """A policy or a condition of a user's own need not say its name."""
+
+    class Mine(Combinable):
+        def evaluate(self, evidence: Evidence, /) -> Decision:
+            return Decision.refuse("mine", "no")
+
+    class MyCondition(CombinableCondition):
+        def check(self, peer: Peer, evidence: Evidence, /) -> Decision:
+            return Decision.accept(peer, "it holds")
+
+    assert judge(Mine(), EVIDENCE).by == "Mine"
+    decision = Restricted(Believes({"a.example"}), MyCondition() & Holds()).evaluate(EVIDENCE)
+    assert [part.by for part in decision.parts] == ["Believes", "all of"]
+    assert [part.by for part in decision.parts[-1].parts] == ["MyCondition", "Holds"]
 
 
 def test_a_raising_part_refuses_while_the_others_count() -> None:
@@ -351,7 +433,8 @@ def test_an_interrupt_is_not_swallowed(error: type[BaseException]) -> None:
 def test_a_policy_that_returns_garbage_has_refused(value: object) -> None:
     decision = judge(Returns(value), EVIDENCE)
     assert decision.code == Code.POLICY_ERROR
-    assert decision.reason.endswith("which is no Decision")
+    assert decision.reason.startswith("Returns returned ")
+    assert decision.reason.endswith("; expected a Decision")
     assert decision.by == "Returns"
     assert AnyOf([Returns(value)]).evaluate(EVIDENCE).code == Code.POLICY_ERROR
     assert Restricted(Returns(value), Holds()).evaluate(EVIDENCE).code == Code.POLICY_ERROR
@@ -363,17 +446,18 @@ def test_a_condition_that_returns_garbage_has_refused(value: object) -> None:
     for condition in (ConditionReturns(value), AllOf([Holds(), ConditionReturns(value)])):
         decision = Restricted(policy, condition).evaluate(EVIDENCE)
         assert decision.code == Code.POLICY_ERROR
-        assert decision.reason.endswith("which is no Decision")
+        assert "returned" in decision.reason
+        assert decision.reason.endswith("; expected a Decision")
 
 
 def test_a_condition_that_raises_has_refused(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR, logger="siptls")
     decision = Restricted(Believes({"a.example"}), ConditionRaises()).evaluate(EVIDENCE)
     assert decision.code == Code.POLICY_ERROR
-    assert decision.reason == "it raised ZeroDivisionError: by nothing"
+    assert decision.reason.startswith("ConditionRaises raised ZeroDivisionError: by nothing;")
     assert [part.by for part in decision.parts] == ["Believes", "ConditionRaises"]
     assert [record.getMessage() for record in caplog.records] == [
-        "condition ConditionRaises failed, so the peer is refused"
+        "condition ConditionRaises failed, so the peer is refused: ZeroDivisionError: by nothing"
     ]
 
 
@@ -470,7 +554,8 @@ def test_or_binds_weaker_than_and(ours: Enterprise) -> None:
 
 @pytest.mark.parametrize("other", [LISTED, OwnCondition(), Holds(), None, True, "contoso.com"])
 def test_a_policy_or_anything_else_is_a_type_error(ours: Enterprise, other: object) -> None:
-    with pytest.raises(TypeError, match="unsupported operand"):
+    why = "narrow a policy by it" if isinstance(other, Condition) else "unsupported operand"
+    with pytest.raises(TypeError, match=why):
         ours | other
     with pytest.raises(TypeError, match="unsupported operand"):
         other | ours
@@ -481,7 +566,8 @@ def test_a_policy_and_anything_but_a_condition_is_a_type_error(
     ours: Enterprise, other: object
 ) -> None:
     """The intersection of two policies is not defined, on purpose."""
-    with pytest.raises(TypeError, match="unsupported operand"):
+    why = r"write policy \| policy" if isinstance(other, TrustPolicy) else "unsupported operand"
+    with pytest.raises(TypeError, match=why):
         ours & other
 
 
@@ -495,7 +581,7 @@ def test_a_condition_and_anything_else_is_a_type_error(other: object) -> None:
 
 def test_a_condition_stands_on_the_right(ours: Enterprise) -> None:
     """``condition & policy`` reads the wrong way round: it is refused, not guessed."""
-    with pytest.raises(TypeError, match="unsupported operand"):
+    with pytest.raises(TypeError, match="write the policy first: policy & condition"):
         LISTED & ours
 
 
@@ -524,6 +610,35 @@ def test_an_empty_combination_is_refused_when_built(empty: Iterable[Any]) -> Non
         AnyOf(parts)
     with pytest.raises(ConfigurationError, match="AllOf of nothing would let everyone pass"):
         AllOf(parts)
+
+
+NAMED = BelievedName("contoso.com")
+
+
+@pytest.mark.parametrize("wrong", [None, 5])
+@pytest.mark.parametrize(
+    ("build", "what"),
+    [
+        (AnyOf, "the parts of AnyOf"),
+        (AllOf, "the parts of AllOf"),
+        (TrustedServers, "trusted servers"),
+        (Federation, "partners"),
+        (lambda x: Authority("CA", x), "anchors"),
+        (lambda x: NameRules("mine", services=x), "services"),
+        (lambda x: KeyPurposes("mine", server=x, client=x), "purposes"),
+        (lambda x: Evidence(x, Role.CLIENT, now=NOW), "the certificates of a chain"),
+        (lambda x: Peer(x, (), NOW), "believed names"),
+        (lambda x: Peer([NAMED], x, NOW), "the certificates of a chain"),
+        (lambda x: Peer([NAMED], (), NOW, x), "users"),
+        (lambda x: Decision.refuse("mine", "no", parts=x), "the parts of a decision"),
+        (lambda x: Decision.refuse("mine", "no", notes=x), "notes"),
+    ],
+)
+def test_what_is_no_list_is_refused_in_a_sentence(
+    build: Callable[[Any], object], what: str, wrong: Any
+) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^{what} are a list, not {kind_of(wrong)}$"):
+        build(wrong)
 
 
 @pytest.mark.parametrize("part", [LISTED, None, "policy", object()])
@@ -592,3 +707,217 @@ def test_an_error_that_cannot_be_told_is_a_refusal_all_the_same() -> None:
 def test_a_restriction_is_of_a_policy_by_a_condition(parts: Any) -> None:
     with pytest.raises(ConfigurationError):
         Restricted(*parts)
+
+
+# ---------------------------------------------------------------- who vouches
+
+
+def test_a_combination_tells_whom_it_asks_if_each_part_does(ours: Enterprise) -> None:
+    assert authorities_of(ours | ours) == {ours.authority}
+    assert authorities_of((ours | ours) & Holds()) == {ours.authority}
+    assert authorities_of(Own()) is None
+    assert authorities_of(ours | Own()) is None
+    assert authorities_of(Own() & Holds()) is None
+
+
+def test_what_is_no_policy_is_refused_with_what_to_pass() -> None:
+    require_policy(Own())
+    for nothing in (None, "contoso.com", [Own()]):
+        with pytest.raises(ConfigurationError, match="pass an Enterprise, a Federation, or any"):
+            require_policy(nothing)
+
+
+def test_a_class_is_no_policy_and_no_condition(ours: Enterprise) -> None:
+    """It has the method as well; who forgot the brackets is told so."""
+    builds: list[Callable[[], object]] = [
+        lambda: ours & OwnCondition,  # type: ignore[operator]
+        lambda: ours | Own,  # type: ignore[operator]
+        lambda: Restricted(Own, Holds()),  # type: ignore[arg-type]
+        lambda: AllOf([OwnCondition]),  # type: ignore[list-item]
+        lambda: require_policy(Own),
+    ]
+    for build in builds:
+        with pytest.raises(ConfigurationError, match="is a class: write Own"):
+            build()
+
+
+def test_a_restriction_is_built_of_what_it_says(ours: Enterprise) -> None:
+    with pytest.raises(ConfigurationError, match="is no condition: it has no check"):
+        Restricted(ours, ours)  # type: ignore[arg-type]
+
+
+@given(policies, policies, conditions, evidences)
+def test_a_combination_of_any_kind_believes_no_more_than_its_policies(
+    a: TrustPolicy, b: TrustPolicy, condition: Condition, evidence: Evidence
+) -> None:
+    """The operators themselves: ``a | b`` is the union, ``(a | b) & c`` never more than it."""
+    union = believed(judge(a, evidence)) | believed(judge(b, evidence))
+    either = AnyOf([a]) | b
+    assert believed(judge(either, evidence)) == union
+    assert believed(judge(either & condition, evidence)) in (union, frozenset())
+    assert believed(judge(AnyOf([a]) & condition | b, evidence)) <= union
+
+
+@given(refusing, evidences)
+def test_a_part_that_fails_believes_nobody(policy: TrustPolicy, evidence: Evidence) -> None:
+    """It refuses with a code, alone and as a part; nothing is raised."""
+    for one in (policy, AnyOf([policy, policy]), Restricted(policy, Holds())):
+        decision = judge(one, evidence)
+        assert not decision
+        assert decision.code != Code.ACCEPTED
+        assert decision.reason or isinstance(policy, Refuses)
+
+
+@given(st.lists(policies, min_size=1, max_size=3), st.lists(policies, min_size=1, max_size=3))
+def test_the_reason_does_not_depend_on_the_grouping(
+    first: list[TrustPolicy], second: list[TrustPolicy]
+) -> None:
+    """Not even where a condition stands in between, so that nothing can be made flat."""
+    inner = Restricted(AnyOf(first), Holds())
+    grouped, flat = AnyOf([inner, *second]), AnyOf([*first, *second])
+    for evidence in (EVIDENCE, expecting("a.example")):
+        one, other = grouped.evaluate(evidence), flat.evaluate(evidence)
+        assert (one.code, believed(one)) == (other.code, believed(other))
+
+
+def test_what_concerned_nobody_concerns_no_combination(
+    contoso: CertificateAuthority, stranger: CertificateAuthority
+) -> None:
+    """That two CAs of ours do not know a stranger says less than that he is no partner."""
+    made = Made(stranger.certificate, stranger.key)
+    now = stranger.certificate.not_valid_before_utc + YEAR
+    dates = {"not_before": now - YEAR, "not_after": now + YEAR}
+    leaf = make_leaf(made, "sip:x.example", **dates)
+    ours = [Enterprise([name], contoso.authority()) for name in ("contoso.com", "contoso.net")]
+    either = Restricted(AnyOf(ours), Holds())
+    assert not judge(either, show(leaf, now=now)).concerned
+    combined = AnyOf([either, Refuses(Code.PARTNER_UNKNOWN)])
+    assert judge(combined, show(leaf, now=now)).code == Code.PARTNER_UNKNOWN
+    # The twin: if the name is ours, it is told that our CA does not know him.
+    claim = show(make_leaf(made, "sip:contoso.com", **dates), now=now)
+    assert judge(combined, claim).code == Code.PATH_UNKNOWN_CA
+
+
+def test_a_name_that_is_believed_twice_is_told_once() -> None:
+    """As a certificate has it: in a URI, and in a dNSName."""
+    twice = [BelievedName("a.example"), BelievedName("a.example", NameKind.DNS, host=True)]
+    policy = Returns(Decision.accept(Peer(twice, (), NOW), "believed"))
+    assert judge(policy, expecting("b.example")).fault == Fault(
+        Code.NAME_MISMATCH, "the peer", "has proven a.example to Returns", "b.example", "Returns"
+    )
+    assert AnyOf([policy]).evaluate(EVIDENCE).reason == "believed: a.example"
+
+
+def test_who_is_known_by_an_address_is_told_by_it() -> None:
+    """In the reason of a union, and to whom has asked for another name."""
+    address = BelievedName("192.0.2.1", NameKind.IP, domain=False)
+    policy = Returns(Decision.accept(Peer([address], (), NOW), "believed"))
+    expected = ReferenceIdentity.for_address("192.0.2.1")
+    decision = judge(AnyOf([policy]), Evidence((), "server", now=NOW, reference=expected))
+    assert decision.reason == "believed: 192.0.2.1"
+    assert "has proven 192.0.2.1 to" in judge(policy, expecting("b.example")).reason
+
+
+@pytest.mark.parametrize(("level", "traced"), [(logging.DEBUG, True), (logging.INFO, False)])
+def test_the_traceback_is_for_who_looks_for_a_fault(
+    caplog: pytest.LogCaptureFixture, level: int, traced: bool
+) -> None:
+    """It repeats the error's words as they are, and a peer may have written them."""
+    caplog.set_level(level, logger="siptls")
+    judge(Raises(lambda: ValueError("forged\nline")), EVIDENCE)
+    (record,) = caplog.records
+    assert record.getMessage().isprintable()
+    assert bool(record.exc_info) is traced
+    assert ("forged\nline" in caplog.text) is traced
+
+
+def test_the_words_of_an_error_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, logger="siptls")
+    decision = judge(Raises(lambda: ValueError("x" * 100_000)), EVIDENCE)
+    assert len(decision.reason) < 1000
+    assert len(caplog.records[0].getMessage()) < 1000
+
+
+async def decide(*_: Any) -> Decision:
+    """Accept, if anybody awaits it."""
+    return Believes({"a.example"}).evaluate(EVIDENCE)
+
+
+@pytest.mark.parametrize("domain", [None, "a.example"])
+def test_an_answer_that_must_be_awaited_is_a_refusal(domain: str | None) -> None:
+    """A policy does no I/O. The coroutine is closed: no warning that nobody awaited it."""
+    evidence = EVIDENCE if domain is None else expecting(domain)
+    for make in (
+        Returns,
+        lambda answer: AnyOf([Returns(answer), Refuses()]),
+        lambda answer: Restricted(Believes({"a.example"}), ConditionReturns(answer)),
+    ):
+        answer = decide()
+        decision = judge(make(answer), evidence)
+        assert decision.code == Code.POLICY_ERROR
+        assert decision.reason.endswith("returned a coroutine; expected a Decision")
+        assert inspect.getcoroutinestate(answer) == inspect.CORO_CLOSED
+
+
+@pytest.mark.parametrize("other", [LISTED, OwnCondition(), Holds()])
+def test_a_policy_or_a_condition_is_a_type_error(ours: Enterprise, other: Any) -> None:
+    """The condition alone would believe nobody, or everybody: what is to be written is told."""
+    for policy in (ours, Own(), ours | Own(), ours & LISTED):
+        with pytest.raises(TypeError, match=r"a condition believes nobody .* policy & condition$"):
+            policy | other
+        with pytest.raises(TypeError, match="unsupported operand"):
+            other | policy
+
+
+@pytest.mark.parametrize("other", [Own(), Believes({"a.example"}), AnyOf([Own()])])
+def test_a_policy_and_a_policy_is_a_type_error(ours: Enterprise, other: Any) -> None:
+    """The intersection of two policies is not defined, on purpose."""
+    with pytest.raises(
+        TypeError, match=r"& narrows a policy by a condition.*write policy \| policy"
+    ):
+        ours & other
+
+
+@pytest.mark.parametrize("other", [None, True])
+def test_a_policy_and_anything_else_is_a_type_error(ours: Enterprise, other: Any) -> None:
+    with pytest.raises(TypeError, match="unsupported operand"):
+        ours & other
+
+
+def test_what_is_policy_and_condition_stands_on_either_side(ours: Enterprise) -> None:
+    """Such as `Pinned`: beside a policy it is one, behind ``&`` it narrows."""
+
+    class Both(Combinable):
+        evaluate = Own.evaluate
+        check = OwnCondition.check
+
+    both: Any = Both()
+    assert (ours | both).parts == (ours, both)
+    assert (ours & both) == Restricted(ours, both)
+    assert (LISTED & both).parts == (LISTED, both)
+
+
+def test_a_combination_tells_whom_it_asks(
+    ours: Enterprise, contoso: CertificateAuthority, fabrikam: CertificateAuthority
+) -> None:
+    """Nothing is told where one part does not tell: half a list would look like all of it."""
+    partner = Partner(["fabrikam.com"], fabrikam.authority())
+    both = {contoso.authority(), fabrikam.authority()}
+    assert authorities_of(ours | partner) == both
+    assert authorities_of((ours | partner) & LISTED) == both
+    assert authorities_of(ours | Own()) is None
+    assert authorities_of(Own() & LISTED) is None
+    told = SimpleNamespace(evaluate=Own().evaluate, authorities=iter([contoso.authority()]))
+    assert authorities_of(told) == {contoso.authority()}
+
+
+def test_a_policy_is_asked_for_by_its_method() -> None:
+    for policy in (Own(), Believes({"a.example"}), AnyOf([Own()])):
+        require_policy(policy)
+
+
+@pytest.mark.parametrize("value", [None, LISTED, "contoso.com", True])
+def test_what_is_no_policy_is_refused_as_one(value: object) -> None:
+    with pytest.raises(ConfigurationError, match="a TrustPolicy is needed") as refused:
+        require_policy(value)
+    assert f"not {kind_of(value)}:" in str(refused.value)

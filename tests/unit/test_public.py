@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import pytest
 from attrs import evolve
-from certificates import NOW, YEAR, Made, make_ca, make_leaf, show
+from certificates import NOW, YEAR, Made, make, make_ca, make_leaf, show
+from cryptography import x509
 
-from siptls import AnyDomain, Authority, Code, NameRules, Role, Trust, TrustedServers
+from siptls import (
+    AnyDomain,
+    Authority,
+    Code,
+    NameRules,
+    ReferenceIdentity,
+    Role,
+    Trust,
+    TrustedServers,
+)
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +81,57 @@ def test_a_wildcard_names_nobody(policy: AnyDomain, root: Made) -> None:
     assert policy.evaluate(evidence).code == Code.NAME_NONE
 
 
+@pytest.mark.parametrize("rules", [NameRules.RFC9525, NameRules.TEAMS])
+@pytest.mark.parametrize(
+    ("expected", "code"),
+    [
+        ("a.provider.example", Code.ACCEPTED),
+        ("provider.example", Code.NAME_MISMATCH),
+        ("b.a.provider.example", Code.NAME_MISMATCH),
+        (None, Code.NAME_NONE),
+    ],
+)
+def test_a_wildcard_names_whom_the_web_lets_it(
+    policy: AnyDomain, root: Made, rules: NameRules, expected: str | None, code: Code
+) -> None:
+    evidence = show(make_leaf(root, "*.provider.example"), role="server", reference=expected)
+    decision = evolve(policy, names=rules).evaluate(evidence)
+    assert decision.code == code
+    if decision.peer is not None:
+        assert decision.peer.domains == {expected}
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected", "code"),
+    [
+        (NameRules.RFC9525, ReferenceIdentity.for_address("192.0.2.1"), Code.ACCEPTED),
+        (NameRules.RFC9525, ReferenceIdentity.for_address("192.0.2.2"), Code.NAME_MISMATCH),
+        (NameRules.RFC9525, ReferenceIdentity("provider.example"), Code.NAME_MISMATCH),
+        (NameRules.RFC9525, None, Code.NAME_NONE),
+        (NameRules.TEAMS, ReferenceIdentity.for_address("192.0.2.1"), Code.NAME_NONE),
+        (NameRules.RFC5922, ReferenceIdentity.for_address("192.0.2.1"), Code.NAME_NONE),
+    ],
+)
+def test_an_address_is_believed_where_it_is_expected(
+    policy: AnyDomain, root: Made, rules: NameRules, expected: ReferenceIdentity | None, code: Code
+) -> None:
+    san = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("192.0.2.1"))])
+    evidence = show(make("trunk", root, (san, False)), role="server", reference=expected)
+    decision = evolve(policy, names=rules).evaluate(evidence)
+    assert decision.code == code
+    if decision.peer is not None:
+        assert (decision.peer.addresses, decision.peer.domains) == ({"192.0.2.1"}, frozenset())
+
+
 def test_the_name_rules_are_chosen(policy: AnyDomain, root: Made) -> None:
     leaf = show(make_leaf(root, subject="sip.provider.example"))
     assert policy.names is NameRules.RFC5922
     assert policy.evaluate(leaf).code == Code.NAME_NONE
     assert evolve(policy, names=NameRules.OCS).evaluate(leaf).accepted
+
+
+def test_who_vouches_is_told(policy: AnyDomain) -> None:
+    assert policy.authorities == {policy.authority}
 
 
 def test_it_combines(policy: AnyDomain, root: Made) -> None:

@@ -18,6 +18,7 @@ class Code(StrEnum):
     CERTIFICATE_MALFORMED = "certificate.malformed"
     PATH_LIMIT = "path.limit"
     PARTNER_UNKNOWN = "partner.unknown"
+    PIN_MISMATCH = "pin.mismatch"
     PATH_UNKNOWN_CA = "path.unknown-ca"
     PATH_SIGNATURE = "path.signature"
     PATH_CONSTRAINT = "path.constraint"
@@ -60,6 +61,10 @@ _ADVICE: dict[Code, str] = {
     Code.PARTNER_UNKNOWN: (
         "if this is meant to be a partner, add a Partner with its domains and its CA"
     ),
+    Code.PIN_MISMATCH: (
+        "if the peer has a new certificate, learn its SHA-256 over a channel that you trust, and"
+        " pin that, too; otherwise this is an impostor"
+    ),
     Code.PATH_SIGNATURE: (
         "the certificate is forged, or its CA changed its key under the same name: get the CA's"
         " current certificate over a channel that you trust"
@@ -69,8 +74,9 @@ _ADVICE: dict[Code, str] = {
     Code.PATH_EXPIRED: "renew the certificate that is named here; check this machine's clock, too",
     Code.PATH_WEAK_KEY: "have the certificate issued for a key of RSA 2048 bits, or EC P-256",
     Code.PURPOSE_UNACCEPTABLE: (
-        "have the certificate issued for the purposes that are asked for, or choose other"
-        " KeyPurposes for this authority"
+        "either have the certificate issued for one of the purposes that are asked for, or give"
+        " this authority KeyPurposes that take what it has: KeyPurposes.SIP takes serverAuth alone,"
+        " which is all that public CAs issue"
     ),
     Code.NAME_NONE: (
         "have the certificate issued with the SIP domain in its subjectAltName: URI sip:DOMAIN, or"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
@@ -18,16 +18,21 @@ from attrs import field, frozen
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from siptls.arguments import check_list, kind_of
 from siptls.errors import ConfigurationError, HandshakeError
 from siptls.trust.codes import Code
-from siptls.trust.evidence import Evidence, describe
-from siptls.trust.names import NameKind, ReferenceIdentity, listed, printable
+from siptls.trust.evidence import Evidence
+from siptls.trust.fault import Fault, describe, serial_number
+from siptls.trust.names import ReferenceIdentity, listed, parents, printable
+from siptls.trust.presented import NameKind
 
 __all__ = ["BelievedName", "Decision", "Peer", "PeerRefusedError", "Trust", "most_telling"]
 
 
 # Characters of a reason or a note. Ours are shorter; a user's policy may say more.
 _MAX_LINE = 2000
+# Parts of a combination that an explanation shows: a certificate may be that of many partners.
+_MAX_PARTS = 16
 
 
 class Trust(StrEnum):
@@ -51,7 +56,7 @@ class BelievedName:
         kind: Where it stood in the certificate.
         domain: It is a SIP domain identity (RFC 5922 §7.1).
         host: It names the machine.
-        authority: The name of the `Authority` that vouches for it.
+        authority: The name of the `Authority` that vouches for it; ``"pin"`` if a pin does.
         trust: On what ground.
     """
 
@@ -63,16 +68,23 @@ class BelievedName:
     trust: Trust = Trust.PUBLIC
 
     def __str__(self) -> str:
-        what = "domain" if self.domain else "host"
+        what = "domain" if self.domain else "host" if self.host else "address"
         return f"{what} {self.name} ({self.kind}, by {self.authority})"
 
 
 def _sorted(names: Iterable[BelievedName]) -> tuple[BelievedName, ...]:
+    check_list("believed names", names)
     return tuple(sorted(set(names)))
 
 
 def _as_path(chain: Iterable[x509.Certificate]) -> tuple[x509.Certificate, ...]:
+    check_list("the certificates of a chain", chain)
     return tuple(chain)
+
+
+def _as_users(users: Iterable[str]) -> frozenset[str]:
+    check_list("users", users)
+    return frozenset(users)
 
 
 @frozen
@@ -82,18 +94,30 @@ class Peer:
     Attributes:
         names: The believed names, sorted.
         trust: The firmest ground on which any of them is believed.
-        chain: The proven path, leaf first, trust anchor last.
+        chain: The proven path, leaf first, trust anchor last; a pinned certificate alone.
         expires: The earliest end of anything that this trust rests on; aware.
+        users: Users whom the certificate names (``sip:alice@contoso.com`` gives
+            ``"alice@contoso.com"``), each below a domain that is believed. A user is no domain.
     """
 
     names: tuple[BelievedName, ...] = field(converter=_sorted)
     chain: tuple[x509.Certificate, ...] = field(converter=_as_path)
     expires: datetime = field()
+    users: frozenset[str] = field(default=frozenset(), converter=_as_users)
 
     @names.validator
     def _not_empty(self, _: object, value: tuple[BelievedName, ...]) -> None:
         if not value:
             raise ConfigurationError("a Peer has at least one believed name: else refuse it")
+
+    @users.validator
+    def _below_a_domain(self, _: object, value: frozenset[str]) -> None:
+        for user in value:
+            name, _, host = user.rpartition("@")
+            if not name or self.domains.isdisjoint(parents(host)):
+                raise ConfigurationError(
+                    f"the user {printable(user)!r} is below none of the believed domains"
+                )
 
     @cached_property
     def domains(self) -> frozenset[str]:
@@ -105,13 +129,21 @@ class Peer:
         """The believed names of the machine."""
         return frozenset(name.name for name in self.names if name.host)
 
+    @cached_property
+    def addresses(self) -> frozenset[str]:
+        """The believed IP addresses; there are some only where one was expected."""
+        kinds = (name for name in self.names if name.kind is NameKind.IP)
+        return frozenset(name.name for name in kinds if not name.domain and not name.host)
+
     @property
     def trust(self) -> Trust:
         """The firmest ground on which any name is believed."""
         return min((name.trust for name in self.names), key=_FIRMNESS.__getitem__)
 
     def proves(self, expected: ReferenceIdentity) -> bool:
-        """Whether the expected domain, or the expected host, is believed."""
+        """Whether the expected domain, the expected host, or the expected address is believed."""
+        if expected.address is not None:
+            return expected.address in self.addresses
         if expected.domain in self.domains:
             return True
         return expected.host is not None and expected.host in self.domains | self.hosts
@@ -126,9 +158,9 @@ class Peer:
         if wanted in self.domains:
             return Decision.accept(self, f"{wanted} is proven", by="peer")
         proven = listed(sorted(self.domains)) or "no domain"
-        return Decision.refuse(
-            Code.NAME_MISMATCH, f"expected {wanted}; this peer has proven {proven}", by="peer"
-        )
+        fault = Fault(Code.NAME_MISMATCH, "the peer", f"has proven {proven}", wanted)
+        advice = "answer 403 to what it says in the name of another domain (RFC 3261 §26.3.2.2)"
+        return Decision.refuse_for(fault, by="peer", advice=advice)
 
     @expires.validator
     def _is_aware(self, _: object, value: datetime) -> None:
@@ -139,8 +171,18 @@ class Peer:
         """Believe what either believes; the path shown is that of the firmer trust."""
         if not isinstance(other, Peer):
             return NotImplemented
-        firmer = min(self, other, key=_peer_order)
-        return Peer((*self.names, *other.names), firmer.chain, min(self.expires, other.expires))
+        return Peer.union([self, other])
+
+    @classmethod
+    def union(cls, peers: Sequence[Peer]) -> Peer:
+        """Believe what any of them believes, at least one; see ``|``."""
+        firmest = min(peers, key=_peer_order)
+        return cls(
+            [name for peer in peers for name in peer.names],
+            firmest.chain,
+            min(peer.expires for peer in peers),
+            frozenset().union(*(peer.users for peer in peers)),
+        )
 
 
 def _peer_order(peer: Peer) -> tuple[int, list[bytes]]:
@@ -150,10 +192,12 @@ def _peer_order(peer: Peer) -> tuple[int, list[bytes]]:
 
 
 def _as_parts(value: Iterable[Decision]) -> tuple[Decision, ...]:
+    check_list("the parts of a decision", value)
     return tuple(value)
 
 
 def _as_notes(value: Iterable[str]) -> tuple[str, ...]:
+    check_list("notes", value)
     return tuple(_as_line(note) for note in value)
 
 
@@ -166,6 +210,10 @@ def _as_code(code: str) -> str:
     return code if isinstance(code, Code) else _as_line(code)
 
 
+# What says nothing if the names are nobody's business here.
+_SAYS_LITTLE = frozenset({Code.PATH_UNKNOWN_CA, Code.PIN_MISMATCH})
+
+
 @frozen
 class Decision:
     """Accepted, with the proven `Peer`; or refused, with a code and a reason. True if accepted.
@@ -176,12 +224,14 @@ class Decision:
         accepted: Whether the peer is believed.
         code: A reason code; `Code` lists those of siptls, a user's policy may have its own.
         reason: One sentence: what was found, what was expected.
-        by: Which rule decided, such as ``"Enterprise contoso.com"``.
+        by: Who decided, such as ``"Enterprise contoso.com"``.
         peer: Who the peer is; None if refused.
         parts: The decisions that this one was made from.
         notes: Facts beside the reason: which presented name counted as what.
-        concerned: False if none of the names was the business of the rule that decided: that such
-            a rule does not know the CA says nothing.
+        fault: The reason taken apart: rule, certificate, found, expected. None if accepted; a
+            user's policy may leave it out.
+        concerned: False if none of the names was the business of who decided: that such a policy
+            does not know the CA says nothing.
         evidence: What was judged; kept for the explanation, no part of equality.
     """
 
@@ -192,16 +242,27 @@ class Decision:
     peer: Peer | None = None
     parts: tuple[Decision, ...] = field(default=(), converter=_as_parts)
     notes: tuple[str, ...] = field(default=(), converter=_as_notes)
+    fault: Fault | None = None
+    _advice: str = field(default="", converter=_as_line)
     concerned: bool = field(default=True, eq=False, repr=False)
     evidence: Evidence | None = field(default=None, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if self.accepted is not (self.code == Code.ACCEPTED):
+            what = "an acceptance" if self.accepted else "a refusal"
             raise ConfigurationError(
-                f"a decision is accepted exactly if its code is 'accepted', not {self.code!r}"
+                f"{what} cannot have the code {self.code!r}: 'accepted' is the code of all"
+                " acceptances, and of no refusal"
             )
         if self.accepted is not isinstance(self.peer, Peer):
-            raise ConfigurationError("a decision has a peer exactly if it is accepted")
+            raise ConfigurationError(
+                f"an acceptance has a Peer, and a refusal has none: not {kind_of(self.peer)}"
+            )
+        if self.accepted and (self.fault is not None or self._advice):
+            raise ConfigurationError(
+                "an acceptance has no fault and no advice: what an operator should know of it is a"
+                " note"
+            )
 
     @classmethod
     def accept(cls, peer: Peer, reason: str, **more: Any) -> Decision:
@@ -210,21 +271,41 @@ class Decision:
 
     @classmethod
     def refuse(cls, code: str, reason: str, **more: Any) -> Decision:
-        """Believe nothing. ``more``: as in `accept`, and ``concerned``."""
+        """Believe nothing.
+
+        ``more``: as in `accept`, and ``fault``, ``concerned`` and ``advice``: what an operator can
+        do, for a code of your own.
+        """
         return cls(False, code, reason, **more)
+
+    @classmethod
+    def refuse_for(cls, fault: Fault, **more: Any) -> Decision:
+        """Believe nothing because of a fault. ``more``: as in `refuse`."""
+        return cls(False, fault.code, fault.reason, fault=fault, **more)
+
+    def told_by(self, by: str, **more: Any) -> Decision:
+        """Refuse as this decision does, in the name of what it was a part of.
+
+        It keeps the code, the reason, the fault, the advice, and whether anybody was concerned.
+        ``more``: as in `refuse`.
+        """
+        kept = {"fault": self.fault, "advice": self._advice, "concerned": self.concerned}
+        return Decision.refuse(self.code, self.reason, by=by, **{**kept, **more})
 
     def __bool__(self) -> bool:
         return self.accepted
 
     @property
     def advice(self) -> str:
-        """What an operator can do; empty if accepted, or if the code is not one of siptls."""
+        """What an operator can do; empty if accepted, or if nothing is known about the code."""
+        if self._advice:
+            return self._advice
         return Code(self.code).advice if self.code in set(Code) else ""
 
     @property
     def rank(self) -> int:
         """How telling a refusal is; a code that siptls does not know is the most telling."""
-        if self.code == Code.PATH_UNKNOWN_CA and not self.concerned:
+        if self.code in _SAYS_LITTLE and not self.concerned:
             return -1
         return Code(self.code).rank if self.code in set(Code) else len(Code)
 
@@ -243,29 +324,42 @@ class Decision:
             facts.append(("judged at", evidence.now.isoformat(timespec="seconds")))
         if self.peer is not None:
             facts.append(("believed", listed(self.peer.names)))
+            if self.peer.users:
+                facts.append(("users", listed(sorted(self.peer.users))))
             facts.append(("until", self.peer.expires.isoformat(timespec="seconds")))
         if self.advice:
             facts.append(("to do", self.advice))
-        lines += [f"  {label:<10} {text}" for label, text in facts]
+        lines += [f"  {label:<10} {_as_line(text)}" for label, text in facts]
         lines += ["  decided by", *self._tree("    ")]
         return "\n".join(lines)
 
     def _tree(self, indent: str) -> list[str]:
         verdict = "accepted" if self.accepted else f"refused, {self.code}"
+        lines = [f"{indent}{self.by or 'a policy'}: {verdict}"]
         # The reason of a combination is that of one of its parts, which follows.
-        reason = "" if self.parts else f": {self.reason}"
-        lines = [f"{indent}{self.by or 'a policy'}: {verdict}{reason}"]
+        if not self.parts:
+            if self.fault is None:
+                lines[0] += f": {self.reason}"
+            else:
+                facts = _fault_dict(self.fault).items()
+                lines += [f"{indent}    {label:<8} {text}" for label, text in facts if text]
         lines += [f"{indent}  · {note}" for note in self.notes]
-        for part in self.parts:
+        for part in self.parts[:_MAX_PARTS]:
             lines += part._tree(indent + "    ")  # noqa: SLF001  its own kind
+        if len(self.parts) > _MAX_PARTS:
+            lines.append(f"{indent}    and {len(self.parts) - _MAX_PARTS} more, in to_dict()")
         return lines
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the decision as plain data: str, int, bool, None, list and dict only."""
+        """Give the decision as plain data: str, int, bool, None, list and dict only.
+
+        The form is stable, and documented in ``docs/reference/decision-schema.md``.
+        """
         return {
             "accepted": self.accepted,
             "code": str(self.code),
             "reason": self.reason,
+            "fault": None if self.fault is None else _fault_dict(self.fault),
             "advice": self.advice,
             "by": self.by,
             "notes": list(self.notes),
@@ -278,6 +372,15 @@ class Decision:
 def most_telling(decisions: Iterable[Decision]) -> Decision:
     """Of several refusals, give the one that says most, whatever their order."""
     return max(decisions, key=lambda d: (d.rank, d.code, d.by, d.reason))
+
+
+def _fault_dict(fault: Fault) -> dict[str, str]:
+    return {
+        "about": _as_line(fault.about),
+        "rule": _as_line(fault.rule),
+        "found": _as_line(fault.found),
+        "expected": _as_line(fault.expected),
+    }
 
 
 def _at(address: tuple[str, int] | None) -> str:
@@ -294,7 +397,7 @@ def _presented(evidence: Evidence) -> list[str]:
 def _certificate_dict(certificate: x509.Certificate) -> dict[str, Any]:
     return {
         "description": describe(certificate),
-        "serial": f"{certificate.serial_number:x}",
+        "serial": f"{serial_number(certificate):x}",
         "sha256": hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest(),
         "not_before": certificate.not_valid_before_utc.isoformat(),
         "not_after": certificate.not_valid_after_utc.isoformat(),
@@ -314,6 +417,7 @@ def _peer_dict(peer: Peer) -> dict[str, Any]:
             }
             for name in peer.names
         ],
+        "users": sorted(peer.users),
         "trust": str(peer.trust),
         "expires": peer.expires.isoformat(),
         "chain": [_certificate_dict(certificate) for certificate in peer.chain],
@@ -328,7 +432,11 @@ def _evidence_dict(evidence: Evidence) -> dict[str, Any]:
         "address": None if evidence.address is None else list(evidence.address),
         "expected": None
         if reference is None
-        else {"domain": reference.domain, "host": reference.host},
+        else {
+            "domain": reference.domain or None,
+            "host": reference.host,
+            "address": reference.address,
+        },
         "presented": _presented(evidence),
         "chain": [_certificate_dict(certificate) for certificate in evidence.chain],
     }

@@ -6,14 +6,17 @@ from collections.abc import Iterable
 
 from attrs import field, frozen
 
+from siptls.arguments import check_list
 from siptls.errors import ConfigurationError
 from siptls.trust.authority import Authority
 from siptls.trust.codes import Code
 from siptls.trust.decision import Decision, Peer, Trust
 from siptls.trust.evidence import Evidence
-from siptls.trust.names import NameRules, listed, parse_domain
+from siptls.trust.fault import Fault
+from siptls.trust.names import listed, parse_domain
 from siptls.trust.policy import Combinable, CombinableCondition
-from siptls.trust.scope import Scope, Voucher, as_scope
+from siptls.trust.rules import NameRules
+from siptls.trust.scope import IS_AUTHORITY, IS_RULES, Scope, Voucher, as_scope
 
 __all__ = ["Enterprise", "TrustedServers"]
 
@@ -32,8 +35,13 @@ class Enterprise(Combinable):
     """
 
     domains: Scope = field(converter=as_scope)
-    authority: Authority
-    names: NameRules = field(default=NameRules.RFC5922, kw_only=True)
+    authority: Authority = field(validator=IS_AUTHORITY)
+    names: NameRules = field(default=NameRules.RFC5922, kw_only=True, validator=IS_RULES)
+
+    @property
+    def authorities(self) -> frozenset[Authority]:
+        """Who vouches."""
+        return frozenset({self.authority})
 
     def evaluate(self, evidence: Evidence, /) -> Decision:
         """Decide about a peer: is it one of ours?"""
@@ -45,6 +53,7 @@ class Enterprise(Combinable):
 def _as_fqdns(value: Iterable[str]) -> frozenset[str]:
     if isinstance(value, str):
         raise ConfigurationError(f"trusted servers are a list: write [{value!r}], not {value!r}")
+    check_list("trusted servers", value)
     return frozenset(parse_domain(name) for name in value)
 
 
@@ -77,10 +86,11 @@ class TrustedServers(CombinableCondition):
         if on_it:
             reason = f"{listed(on_it)} is on the list"
             return Decision.accept(peer, reason, by="TrustedServers", evidence=evidence)
-        return Decision.refuse(
+        fault = Fault(
             Code.SERVER_NOT_LISTED,
-            f"none of {listed(sorted(proven))} is on the list of trusted servers:"
-            f" {listed(sorted(self.names))}",
-            by="TrustedServers",
-            evidence=evidence,
+            "the peer",
+            f"has proven {listed(sorted(proven)) or 'no name'}",
+            f"one of the trusted servers: {listed(sorted(self.names))}",
+            "TrustedServers",
         )
+        return Decision.refuse_for(fault, by="TrustedServers", evidence=evidence)

@@ -6,29 +6,31 @@ evidence gives the same decision, today and in a test.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from attrs import field, frozen
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from siptls.arguments import Kind, check_list
 from siptls.errors import ConfigurationError
 from siptls.trust.codes import Code
-from siptls.trust.names import PresentedNames, ReferenceIdentity, presented_names, printable
+from siptls.trust.fault import Fault, describe
+from siptls.trust.names import ReferenceIdentity, printable
+from siptls.trust.presented import PresentedNames, presented_names
 
 __all__ = [
     "MAX_CERTIFICATES",
     "MAX_CHAIN",
     "MAX_NAMES",
+    "MAX_SEARCHES",
     "Evidence",
     "Role",
-    "describe",
     "extension",
 ]
 
@@ -43,6 +45,12 @@ MAX_CHAIN = 65536
 MAX_NAMES = 1000
 # Bits of an RSA key: above this, verifying costs more than it gives. RFC 9325 asks for 2048.
 MAX_RSA = 8192
+# Bits of an RSA key's public exponent. It is 65537 wherever one is made; one as long as the modulus
+# makes each signature cost a hundred times as much. Windows takes at most 32 bits.
+MAX_EXPONENT = 33
+# Searches for a path that one handshake may cost, each about 10 ms at worst: so many sets of
+# anchors of one and the same subject may be asked. "CN=Root CA" is a popular name.
+MAX_SEARCHES = 16
 
 
 class Role(StrEnum):
@@ -53,6 +61,7 @@ class Role(StrEnum):
 
 
 def _as_chain(value: Iterable[x509.Certificate]) -> tuple[x509.Certificate, ...]:
+    check_list("the certificates of a chain", value)
     chain = tuple(value)
     for certificate in chain:
         if not isinstance(certificate, x509.Certificate):
@@ -88,10 +97,17 @@ class Evidence:
     chain: tuple[x509.Certificate, ...] = field(converter=_as_chain)
     role: Role = field(converter=_as_role)
     now: datetime = field(kw_only=True)
-    reference: ReferenceIdentity | None = field(default=None, kw_only=True)
+    reference: ReferenceIdentity | None = field(
+        default=None,
+        kw_only=True,
+        validator=Kind(ReferenceIdentity, "ReferenceIdentity.parse reads one", optional=True),
+    )
     address: tuple[str, int] | None = field(default=None, kw_only=True)
     max_certificates: int = field(default=MAX_CERTIFICATES, kw_only=True, repr=False)
     max_chain: int = field(default=MAX_CHAIN, kw_only=True, repr=False)
+    memo: dict[object, Any] = field(factory=dict, init=False, eq=False, repr=False)
+    """What was concluded from this evidence already: thousands of partners may share an authority,
+    and each asks it. Only `Authority` and `NameRules` write here, each below keys of its own."""
 
     @now.validator
     def _is_aware(self, _: object, value: object) -> None:
@@ -115,40 +131,53 @@ class Evidence:
         return presented_names(self.chain[0]) if self.chain else PresentedNames((), has_san=False)
 
     @cached_property
-    def fault(self) -> tuple[Code, str] | None:
+    def fault(self) -> Fault | None:
         """What forbids any further work on the certificates; None if nothing does.
 
         Either there are none, or they are too many or too large, or they cannot be decoded.
         """
+        who = f"the {self.role}"
         if not self.chain:
-            return Code.CERTIFICATE_MISSING, f"the {self.role} showed no certificate"
+            return Fault(
+                Code.CERTIFICATE_MISSING, who, "showed no certificate", "one that is its own"
+            )
         if len(self.chain) > self.max_certificates:
-            found = f"{len(self.chain)} certificates were presented"
-            return Code.PATH_LIMIT, f"{found}; at most {self.max_certificates} are taken"
+            found = f"presents {len(self.chain)} certificates"
+            return _limit(who, found, self.max_certificates, "Limits.max_certificates")
         size = sum(len(certificate.public_bytes(Encoding.DER)) for certificate in self.chain)
         if size > self.max_chain:
-            found = f"the certificates presented have {size} bytes"
-            return Code.PATH_LIMIT, f"{found}; at most {self.max_chain} are taken"
+            found = f"presents certificates of {size} bytes"
+            return _limit(who, found, self.max_chain, "Limits.max_chain")
         try:
             return self._decode_fault()
         except Exception as error:  # noqa: BLE001  cryptography raises at least five kinds
-            why = printable(str(error))
-            return Code.CERTIFICATE_MALFORMED, f"a certificate cannot be decoded: {why}"
+            found = f"presents a certificate that cannot be decoded: {printable(str(error))}"
+            expected = "the encoding of RFC 5280"
+            return Fault(Code.CERTIFICATE_MALFORMED, who, found, expected, "RFC 5280 §4.1")
 
-    def _decode_fault(self) -> tuple[Code, str] | None:
+    def _decode_fault(self) -> Fault | None:
         for certificate in self.chain:
             # Each of these decodes, and raises ValueError where the encoding is broken.
             certificate.extensions  # noqa: B018
             certificate.subject  # noqa: B018
             certificate.issuer  # noqa: B018
             key = certificate.public_key()
-            if isinstance(key, rsa.RSAPublicKey) and key.key_size > MAX_RSA:
-                found = f"{describe(certificate)} has an RSA key of {key.key_size} bits"
-                return Code.PATH_LIMIT, f"{found}; at most {MAX_RSA} are taken"
+            if isinstance(key, rsa.RSAPublicKey):
+                exponent = key.public_numbers().e.bit_length()
+                if key.key_size > MAX_RSA:
+                    found = f"has an RSA key of {key.key_size} bits"
+                    return _limit(describe(certificate), found, MAX_RSA, "siptls")
+                if exponent > MAX_EXPONENT:
+                    found = f"has an RSA key whose public exponent has {exponent} bits"
+                    return _limit(describe(certificate), found, MAX_EXPONENT, "siptls")
         count = len(self.presented.names)
         if count > MAX_NAMES:
-            return Code.PATH_LIMIT, f"the leaf has {count} names; at most {MAX_NAMES} are taken"
+            return _limit(describe(self.chain[0]), f"has {count} names", MAX_NAMES, "siptls")
         return None
+
+
+def _limit(about: str, found: str, most: int, rule: str) -> Fault:
+    return Fault(Code.PATH_LIMIT, about, found, f"at most {most}", rule)
 
 
 _E = TypeVar("_E", bound=x509.ExtensionType)
@@ -160,13 +189,3 @@ def extension(certificate: x509.Certificate, kind: type[_E]) -> _E | None:
         return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
         return None
-
-
-def describe(certificate: x509.Certificate) -> str:
-    """Name a certificate in a line: subject, serial number and the start of its SHA-256."""
-    try:
-        subject = printable(certificate.subject.rfc4514_string()) or "(empty subject)"
-    except Exception:  # noqa: BLE001  it is for a message, which must not fail
-        subject = "(subject that cannot be decoded)"
-    digest = hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
-    return f"{subject} (serial {certificate.serial_number:x}, sha256 {digest[:16]}…)"

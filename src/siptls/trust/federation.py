@@ -18,14 +18,18 @@ from itertools import islice
 from attrs import field, frozen
 from cryptography import x509
 
+from siptls.arguments import check_list, kind_of
 from siptls.errors import ConfigurationError
 from siptls.trust.authority import Authority
+from siptls.trust.blocked import blocked_fault
 from siptls.trust.codes import Code
 from siptls.trust.decision import Decision, Trust, most_telling
 from siptls.trust.evidence import Evidence
-from siptls.trust.names import NameRules, listed, parents
+from siptls.trust.fault import Fault
+from siptls.trust.names import parents
 from siptls.trust.policy import AnyOf, Combinable, judge
-from siptls.trust.scope import Scope, Voucher, as_scope
+from siptls.trust.rules import NameRules
+from siptls.trust.scope import IS_AUTHORITY, IS_RULES, Scope, Voucher, as_scope
 
 __all__ = ["Federation", "Partner"]
 
@@ -49,8 +53,13 @@ class Partner(Combinable):
     """
 
     domains: Scope = field(converter=as_scope)
-    authority: Authority
-    names: NameRules = field(default=NameRules.RFC5922, kw_only=True)
+    authority: Authority = field(validator=IS_AUTHORITY)
+    names: NameRules = field(default=NameRules.RFC5922, kw_only=True, validator=IS_RULES)
+
+    @property
+    def authorities(self) -> frozenset[Authority]:
+        """Who vouches."""
+        return frozenset({self.authority})
 
     def evaluate(self, evidence: Evidence, /) -> Decision:
         """Decide about a peer: is it this partner?"""
@@ -61,19 +70,28 @@ class Partner(Combinable):
 
 def _as_partners(value: Iterable[Partner]) -> tuple[Partner, ...]:
     """Take the partners. All must be such before they are indexed."""
+    if isinstance(value, Partner):
+        raise ConfigurationError("partners are a list: write Federation([Partner(...)])")
+    check_list("partners", value)
     partners = tuple(value)
     if not partners:
         raise ConfigurationError("a Federation without partners could believe nobody: add one")
     for partner in partners:
         if not isinstance(partner, Partner):
-            raise ConfigurationError(f"{partner!r} is no Partner; combine policies with |")
+            raise ConfigurationError(
+                f"{kind_of(partner)} is no Partner; combine policies with |, as in"
+                " Enterprise(...) | Federation([...])"
+            )
     return partners
 
 
 def _as_blocked(value: Scope | Iterable[str] | None) -> Scope | None:
     if value is None or isinstance(value, Scope):
         return value
-    domains = value if isinstance(value, str) else list(value)
+    check_list("blocked domains", value)
+    if isinstance(value, str):
+        return Scope(value)  # which says what to write, be it empty or not
+    domains = list(value)
     return Scope(domains) if domains else None
 
 
@@ -84,7 +102,8 @@ class Federation(Combinable):
     Args:
         partners: Any number; none believes nobody, and is refused when it is built.
         blocked: Domains of which nobody is believed, whoever vouches: neither a certificate that
-            mentions such a name (or one below it) in any way, nor a connection to one.
+            mentions such a name (or one below it) in a SIP URI, a dNSName, an SRV name or a common
+            name, nor a connection to one. See `Blocked`, which stands above other policies, too.
 
     Raises:
         ConfigurationError: No partner, or a domain that two partners claim.
@@ -115,15 +134,20 @@ class Federation(Combinable):
                 index.setdefault(subject, []).append(partner)
         return {subject: tuple(partners) for subject, partners in index.items()}
 
+    @property
+    def authorities(self) -> frozenset[Authority]:
+        """Who vouches: the partners' authorities."""
+        return frozenset(partner.authority for partner in self.partners)
+
     def evaluate(self, evidence: Evidence, /) -> Decision:
         """Decide about a peer: which partner is it?"""
-        if evidence.fault is not None:
-            return self._refuse(*evidence.fault, evidence)
-        presented = evidence.presented.domains
-        blocked = self._blocked(evidence)
-        if blocked:
-            return self._refuse(Code.PARTNER_BLOCKED, f"{blocked} is blocked", evidence)
-        meant = self._meant(presented)
+        fault = evidence.fault
+        if fault is None and self.blocked is not None:
+            fault = blocked_fault(self.blocked, evidence)
+        if fault is not None:
+            return Decision.refuse_for(fault, by="Federation", evidence=evidence)
+        provable = evidence.presented.provable(evidence.reference)
+        meant = self._meant(provable)
         union = AnyOf(meant).evaluate(evidence) if meant else None
         if union is not None and union.peer is not None:
             return Decision.accept(
@@ -135,33 +159,17 @@ class Federation(Combinable):
             *(judge(p, evidence) for p in self._issuing(evidence) if p not in meant),
         ]
         if not parts:
-            shown = listed(sorted(presented)) or "none of its names"
-            reason = f"{shown} belongs to no partner, and no partner's CA issued the certificate"
-            return self._refuse(Code.PARTNER_UNKNOWN, reason, evidence)
-        telling = most_telling(parts)
-        return self._refuse(telling.code, telling.reason, evidence, parts)
+            found = f"presents {evidence.presented}, and no partner's CA issued its certificate"
+            expected = f"a partner, of whom there are {len(self.partners)}"
+            fault = Fault(Code.PARTNER_UNKNOWN, "the peer", found, expected, "Federation")
+            return Decision.refuse_for(fault, by="Federation", evidence=evidence)
+        return most_telling(parts).told_by("Federation", parts=parts, evidence=evidence)
 
-    def _refuse(
-        self, code: str, reason: str, evidence: Evidence, parts: Iterable[Decision] = ()
-    ) -> Decision:
-        return Decision.refuse(code, reason, by="Federation", parts=parts, evidence=evidence)
-
-    def _blocked(self, evidence: Evidence) -> str:
-        """The names that are blocked, expected ones included; empty if none is."""
-        if self.blocked is None:
-            return ""
-        names = set(evidence.presented.mentioned)
-        if (expected := evidence.reference) is not None:
-            names |= (
-                {expected.domain} if expected.host is None else {expected.domain, expected.host}
-            )
-        return listed(sorted(name for name in names if self.blocked.covers(name)))
-
-    def _meant(self, presented: frozenset[str]) -> tuple[Partner, ...]:
+    def _meant(self, provable: frozenset[str]) -> tuple[Partner, ...]:
         """The partners that own any of the names: work for each name, not for each partner."""
         owners = (
             self._by_domain[parent]
-            for domain in sorted(presented)
+            for domain in sorted(provable)
             for parent in parents(domain)
             if parent in self._by_domain
         )

@@ -1,49 +1,36 @@
-"""SIP domains: the names that we expect, and the names that a certificate presents.
+"""SIP domains, SIP URIs, and the name that we expect of a peer.
 
 Three kinds of name are kept apart throughout siptls, and never share a word:
 
 * *expected*: the reference identity, which the application asked for (`ReferenceIdentity`);
-* *presented*: what stands in a certificate, true or not (`PresentedName`);
+* *presented*: what stands in a certificate, true or not (`PresentedName`, in ``presented.py``);
 * *believed*: what a policy takes as proven (`BelievedName`, in ``decision.py``).
 
 A domain is held in one form only: A-labels, lower case, no trailing dot. Then comparing two of
 them is ``==``. `parse_domain` makes that form from what an application writes and may map
 (capitals, U-labels); `presented_domain` takes what a certificate shows and maps nothing but
 ASCII case, for a certificate that needs mending proves nothing.
-
-`NameRules` says which presented names count, and as what. RFC 5922 §7.1 is the default.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterable, Iterator
 
 import idna
-from attrs import field, frozen
-from cryptography import x509
-from cryptography.x509.oid import NameOID
+from attrs import frozen
 
 from siptls.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 __all__ = [
     "MAX_DOMAIN",
     "SIPURI",
-    "CountedName",
-    "NameKind",
-    "NameRules",
-    "PresentedName",
-    "PresentedNames",
     "ReferenceIdentity",
     "listed",
     "parents",
     "parse_domain",
     "presented_domain",
-    "presented_names",
     "printable",
 ]
 
@@ -116,7 +103,10 @@ def _domain_fault(text: str) -> str:
     if "*" in text:
         return "a wildcard names no domain (RFC 5922 §7.2)"
     if text.rsplit(".", 1)[-1].isdigit():
-        return "an IP address is not a name; trust is given to names"
+        return (
+            "an IP address is not a name, and trust is given to names: pass the domain, and say"
+            " separately where it is"
+        )
     return "labels of letters, digits and hyphens are wanted, the last beginning with a letter"
 
 
@@ -185,16 +175,23 @@ class SIPURI:
 class ReferenceIdentity:
     """The name that the application expects of its peer (RFC 5922 §7.3, RFC 9525 §6.1).
 
-    It is what the user asked for, before any DNS: never an address or an SRV target.
+    It is what the user asked for, before any DNS: never an SRV target, and an IP address only if
+    the application says so with `for_address`.
 
     Attributes:
-        domain: The SIP domain: A-labels, lower case.
+        domain: The SIP domain: A-labels, lower case. Empty if an address is expected.
         host: A server's DNS name that is also expected, or None. It is set only where DNS is
             trusted to name it (`DNSTrust`), or by hand.
+        address: The IP address that is expected instead of a domain, or None.
     """
 
     domain: str
     host: str | None = None
+    address: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if bool(self.domain) is (self.address is not None):
+            raise ConfigurationError("either a domain is expected or an address: parse one of them")
 
     @classmethod
     def parse(
@@ -211,10 +208,14 @@ class ReferenceIdentity:
         Raises:
             ConfigurationError: No name can be read, or it is an IP address.
         """
+        if not isinstance(target, str | ReferenceIdentity):
+            raise ConfigurationError(
+                f"a target is a SIP URI or a domain, such as 'sip:example.com', not {target!r:.80}"
+            )
         if isinstance(target, ReferenceIdentity):
             return target if host is None else cls(target.domain, parse_domain(host))
         text = target
-        if str(target)[:5].lower().startswith(("sip:", "sips:")):
+        if target[:5].lower().startswith(("sip:", "sips:")):
             uri = SIPURI.match(target)
             if uri is None:
                 raise ConfigurationError(
@@ -226,244 +227,37 @@ class ReferenceIdentity:
                     f"{printable(target)!r} names an IP address, and trust is given to names:"
                     " write the domain, and pass host= to say where it is"
                 )
+        elif ":" in text:
+            raise ConfigurationError(
+                f"{printable(text)!r} is neither a SIP URI nor a domain: write 'sip:example.com'"
+            )
         return cls(parse_domain(text), None if host is None else parse_domain(host))
 
+    @classmethod
+    def for_address(cls, address: str) -> ReferenceIdentity:
+        """Expect an IP address, which only an iPAddress in the certificate proves.
+
+        SIP knows no such identity (RFC 5922 §7.1). It is for a trunk that has no name, under rules
+        that count addresses (`NameRules.RFC9525`) and an authority that may vouch for anybody.
+
+        Args:
+            address: ``"192.0.2.1"`` or ``"2001:db8::1"``.
+
+        Raises:
+            ConfigurationError: It is no IP address.
+        """
+        try:
+            # A number, or bytes, would be an address, too, and hardly the one that was meant.
+            return cls("", address=str(ipaddress.ip_address(str(address))))
+        except ValueError as error:
+            raise ConfigurationError(f"{printable(str(address))!r} is no IP address") from error
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The expected domain and host: any of them will do."""
+        return frozenset(name for name in (self.domain, self.host) if name)
+
     def __str__(self) -> str:
+        if self.address is not None:
+            return f"the address {self.address}"
         return self.domain if self.host is None else f"{self.domain} (or its host {self.host})"
-
-
-# ---------------------------------------------------------------- presented names
-
-
-class NameKind(StrEnum):
-    """Where in a certificate a name stands."""
-
-    URI = "URI"
-    DNS = "DNS"
-    IP = "IP"
-    CN = "CN"
-    OTHER = "other"
-
-
-@frozen
-class PresentedName:
-    """One name as a certificate shows it.
-
-    Attributes:
-        kind: Where it stands.
-        text: As presented, made printable.
-        domain: The domain that it identifies, canonical; None if it identifies no domain.
-        user: ``user@domain`` for a ``sip:`` URI with userinfo, else None: a user is no domain.
-        host: The host of a ``sip:`` or ``sips:`` URI, whether it identifies a domain or not. CA
-            name constraints hold for it in any case.
-        fault: Why it identifies no domain; empty if it does.
-    """
-
-    kind: NameKind
-    text: str
-    domain: str | None = None
-    user: str | None = None
-    host: str | None = None
-    fault: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.text}" if self.kind is not NameKind.URI else self.text
-
-
-@frozen
-class PresentedNames:
-    """All the names in a certificate: the subjectAltName in its order, then common names.
-
-    Attributes:
-        names: Every one of them, those that identify nothing included.
-        has_san: Whether there is a subjectAltName extension.
-    """
-
-    names: tuple[PresentedName, ...]
-    has_san: bool
-
-    @property
-    def domains(self) -> frozenset[str]:
-        """Every domain that a name identifies under some rules: all that could ever be believed."""
-        return frozenset(
-            name.domain
-            for name in self.names
-            if name.domain is not None and not (name.kind is NameKind.CN and self.has_san)
-        )
-
-    @property
-    def mentioned(self) -> frozenset[str]:
-        """Every domain that stands in a name at all, as a user's or in a ``sips:`` URI, too."""
-        hosts = (presented_domain(name.host) for name in self.names if name.host)
-        return self.domains | frozenset(host for host in hosts if host)
-
-    def __str__(self) -> str:
-        return listed(self.names) or "no name at all"
-
-
-def presented_names(certificate: x509.Certificate) -> PresentedNames:
-    """Read the names of a certificate (RFC 5280 §4.2.1.6).
-
-    Raises:
-        ValueError: The certificate's extensions or its subject cannot be decoded.
-    """
-    try:
-        extensions = certificate.extensions
-        common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    except Exception as error:
-        # cryptography raises ValueError, TypeError, DuplicateExtension, UnsupportedGeneralNameType
-        raise ValueError(f"names that cannot be decoded: {error}") from error
-    names: list[PresentedName] = []
-    try:
-        san = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        san = None
-    if san is not None:
-        names.extend(_from_general_name(name) for name in san)
-    for attribute in common:
-        text = attribute.value if isinstance(attribute.value, str) else repr(attribute.value)
-        names.append(_from_dns(NameKind.CN, text))
-    return PresentedNames(tuple(names), san is not None)
-
-
-def _from_general_name(name: x509.GeneralName) -> PresentedName:
-    match name:
-        case x509.UniformResourceIdentifier():
-            return _from_uri(name.value)
-        case x509.DNSName():
-            return _from_dns(NameKind.DNS, name.value)
-        case x509.IPAddress():
-            return PresentedName(
-                NameKind.IP, str(name.value), fault="an IP address identifies no domain"
-            )
-        case _:
-            return PresentedName(
-                NameKind.OTHER,
-                printable(repr(name.value)),
-                fault=f"a {type(name).__name__} identifies no SIP domain",
-            )
-
-
-def _from_uri(text: str) -> PresentedName:
-    shown = printable(text)
-    uri = SIPURI.match(text)
-    if uri is None:
-        scheme = text.split(":", 1)[0].lower()
-        fault = (
-            "it is no well-formed SIP URI"
-            if scheme in ("sip", "sips")
-            else "its scheme is not sip (RFC 5922 §7.1)"
-        )
-        return PresentedName(NameKind.URI, shown, fault=fault)
-    host = presented_domain(uri.host)
-    if host is None:
-        return PresentedName(NameKind.URI, shown, host=uri.host, fault="its host is no domain")
-    if uri.scheme != "sip":
-        return PresentedName(
-            NameKind.URI, shown, host=host, fault="its scheme is not sip (RFC 5922 §7.1)"
-        )
-    if uri.user is not None:
-        return PresentedName(
-            NameKind.URI,
-            shown,
-            user=f"{uri.user}@{host}",
-            host=host,
-            fault="it identifies a user, not a domain (RFC 5922 §7.1)",
-        )
-    return PresentedName(NameKind.URI, shown, domain=host, host=host)
-
-
-def _from_dns(kind: NameKind, text: str) -> PresentedName:
-    domain = presented_domain(text)
-    fault = "" if domain else "it is no domain"
-    if domain is None and text.startswith("*."):
-        fault = "a wildcard identifies no domain (RFC 5922 §7.2)"
-    return PresentedName(kind, printable(text), domain=domain, fault=fault)
-
-
-# ---------------------------------------------------------------- rules
-
-
-@frozen
-class CountedName:
-    """What `NameRules` make of a presented name.
-
-    Attributes:
-        presented: The name.
-        domain: It identifies a SIP domain.
-        host: It names the machine: what a list of trusted servers is held against.
-        why: Why it counts, or why not.
-    """
-
-    presented: PresentedName
-    domain: bool
-    host: bool
-    why: str
-
-    @property
-    def name(self) -> str:
-        """The canonical name; empty if it does not count."""
-        return (self.presented.domain or "") if self.domain or self.host else ""
-
-
-@frozen
-class NameRules:
-    """Which presented names count, and as what.
-
-    Build your own, or take a preset: ``NameRules.RFC5922`` (the default everywhere) and
-    ``NameRules.OCS``.
-
-    Attributes:
-        name: Shown in explanations and policy files.
-        dns_beside_uri: A dNSName beside a ``sip:`` URI also answers for an expected *host*
-            (`ReferenceIdentity.host`). Without it such a dNSName names the machine, for
-            `TrustedServers`, and is never the identity that was asked for (RFC 5922 §7.1).
-        common_name: A common name counts as a dNSName if the certificate has no subjectAltName
-            at all. RFC 9525 §6.2 forbids it; old enterprise CAs still need it.
-    """
-
-    name: str = field(default="custom")
-    dns_beside_uri: bool = field(default=False, kw_only=True)
-    common_name: bool = field(default=False, kw_only=True)
-
-    RFC5922: ClassVar[NameRules]
-    """URI ``sip:`` first; dNSName only if there is no such URI; no wildcard, no common name."""
-    OCS: ClassVar[NameRules]
-    """As Office Communications Server has it, for DNS that is trusted: a server's FQDN may be
-    matched by a dNSName beside a URI, or by the common name of a certificate without SAN."""
-
-    def count(self, presented: PresentedNames) -> tuple[CountedName, ...]:
-        """Say of each presented name what it counts as, and why (RFC 5922 §7.1)."""
-        has_uri = any(n.kind is NameKind.URI and n.domain for n in presented.names)
-        return tuple(self._count(name, has_uri, presented.has_san) for name in presented.names)
-
-    def _count(self, name: PresentedName, has_uri: bool, has_san: bool) -> CountedName:
-        if name.domain is None:
-            return CountedName(name, domain=False, host=False, why=name.fault)
-        if name.kind is NameKind.URI:
-            return CountedName(name, domain=True, host=False, why="a sip: URI")
-        if name.kind is NameKind.CN and has_san:
-            why = "a common name beside a subjectAltName never counts (RFC 5922 §7.1)"
-            return CountedName(name, domain=False, host=False, why=why)
-        if name.kind is NameKind.CN and not self.common_name:
-            why = f"a common name does not count under {self.name} (RFC 9525 §6.2)"
-            return CountedName(name, domain=False, host=False, why=why)
-        if has_uri:
-            why = "names the machine only: a sip: URI stands beside it (RFC 5922 §7.1)"
-            return CountedName(name, domain=False, host=True, why=why)
-        return CountedName(name, domain=True, host=True, why=f"a {name.kind} name without sip: URI")
-
-    def answers(
-        self, expected: ReferenceIdentity, domains: Iterable[str], hosts: Iterable[str]
-    ) -> bool:
-        """Whether names that count satisfy the expected one (RFC 5922 §7.2: equality)."""
-        known = frozenset(domains)
-        if expected.domain in known:
-            return True
-        if expected.host is None:
-            return False
-        return expected.host in known or (self.dns_beside_uri and expected.host in frozenset(hosts))
-
-
-NameRules.RFC5922 = NameRules("RFC5922")
-NameRules.OCS = NameRules("OCS", dns_beside_uri=True, common_name=True)

@@ -11,16 +11,19 @@ Combinations are flat: ``(a | b) | c`` and ``a | (b | c)`` are the same `AnyOf`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import NoReturn, Protocol, runtime_checkable
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
+from siptls.arguments import check_list, kind_of
 from siptls.errors import ConfigurationError
+from siptls.trust.authority import Authority
 from siptls.trust.codes import Code
 from siptls.trust.decision import Decision, Peer, most_telling
 from siptls.trust.evidence import Evidence
-from siptls.trust.names import listed
+from siptls.trust.fault import Fault
+from siptls.trust.names import listed, printable
 
 __all__ = [
     "AllOf",
@@ -30,7 +33,9 @@ __all__ = [
     "Condition",
     "Restricted",
     "TrustPolicy",
+    "authorities_of",
     "judge",
+    "require_policy",
 ]
 
 _log = logging.getLogger("siptls")
@@ -54,6 +59,36 @@ class Condition(Protocol):
         ...
 
 
+def authorities_of(policy: TrustPolicy) -> frozenset[Authority] | None:
+    """Give the authorities that a policy asks; None if it does not tell.
+
+    The policies of siptls have an attribute ``authorities``; one of yours may have it, too. It is
+    needed only where OpenSSL must know the anchors beforehand: in `PolicySSLContext.server`.
+    """
+    known = getattr(policy, "authorities", None)
+    return None if known is None else frozenset(known)
+
+
+def _no_class(value: object) -> None:
+    """A class has the method as well; it is its instances that are meant."""
+    if isinstance(value, type):
+        raise ConfigurationError(f"{value.__name__} is a class: write {value.__name__}(...)")
+
+
+def require_policy(policy: object) -> None:
+    """Check that a policy was passed.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    _no_class(policy)
+    if not isinstance(policy, TrustPolicy):
+        raise ConfigurationError(
+            f"a TrustPolicy is needed to judge the peer, not {kind_of(policy)}: pass an Enterprise,"
+            " a Federation, or any object with evaluate(evidence)"
+        )
+
+
 # ---------------------------------------------------------------- judging
 
 
@@ -67,16 +102,16 @@ def judge(policy: TrustPolicy, evidence: Evidence) -> Decision:
     try:
         decision = policy.evaluate(evidence)
     except Exception as error:  # noqa: BLE001  whatever it is, it is a refusal
-        _log.exception("policy %s failed, so the peer is refused", by)
-        return _raised(by, error, evidence)
+        return _raised("policy", by, error, evidence)
     if not isinstance(decision, Decision):
         return _no_decision(by, decision, evidence)
+    decision = decision if decision.by else evolve(decision, by=by)
     expected = evidence.reference
     if decision.peer is not None and expected is not None and not decision.peer.proves(expected):
-        reason = f"expected {expected}, which is not among the names that {by} believes"
-        return Decision.refuse(
-            Code.NAME_MISMATCH, reason, by=by, parts=[decision], evidence=evidence
-        )
+        believed = listed(sorted({name.name for name in decision.peer.names}))
+        found = f"has proven {believed} to {by}"
+        fault = Fault(Code.NAME_MISMATCH, "the peer", found, str(expected), by)
+        return Decision.refuse_for(fault, by=by, parts=[decision], evidence=evidence)
     return decision
 
 
@@ -85,25 +120,29 @@ def _check(condition: Condition, peer: Peer, evidence: Evidence) -> Decision:
     try:
         decision = condition.check(peer, evidence)
     except Exception as error:  # noqa: BLE001  whatever it is, it is a refusal
-        _log.exception("condition %s failed, so the peer is refused", by)
-        return _raised(by, error, evidence)
+        return _raised("condition", by, error, evidence)
     if not isinstance(decision, Decision):
         return _no_decision(by, decision, evidence)
-    return decision
+    return decision if decision.by else evolve(decision, by=by)
 
 
-def _raised(by: str, error: Exception, evidence: Evidence) -> Decision:
+def _raised(kind: str, by: str, error: Exception, evidence: Evidence) -> Decision:
     try:
-        words = f"{type(error).__name__}: {error}"
+        words = printable(f"{type(error).__name__}: {error}", 500)
     except Exception:  # noqa: BLE001  an error that cannot even be told
         words = type(error).__name__
-    reason = f"it raised {words}"
-    return Decision.refuse(Code.POLICY_ERROR, reason, by=by, evidence=evidence)
+    # The traceback repeats the error's text as it is, and a peer may have written it.
+    trace = error if _log.isEnabledFor(logging.DEBUG) else None
+    _log.error("%s %s failed, so the peer is refused: %s", kind, by, words, exc_info=trace)
+    fault = Fault(Code.POLICY_ERROR, by, f"raised {words}", "a Decision")
+    return Decision.refuse_for(fault, by=by, evidence=evidence)
 
 
 def _no_decision(by: str, answer: object, evidence: Evidence) -> Decision:
-    reason = f"it returned a {type(answer).__name__}, which is no Decision"
-    return Decision.refuse(Code.POLICY_ERROR, reason, by=by, evidence=evidence)
+    if isinstance(answer, Coroutine):
+        answer.close()  # it was never awaited, and never will be: a policy does no I/O
+    fault = Fault(Code.POLICY_ERROR, by, f"returned {kind_of(answer)}", "a Decision")
+    return Decision.refuse_for(fault, by=by, evidence=evidence)
 
 
 # ---------------------------------------------------------------- combining
@@ -132,6 +171,7 @@ class Combinable(_NoTruth):
 
     def __or__(self: TrustPolicy, other: TrustPolicy) -> AnyOf:
         if not isinstance(other, TrustPolicy):
+            _explain_or(other)
             return NotImplemented
         return AnyOf((self, other))
 
@@ -142,6 +182,11 @@ class Combinable(_NoTruth):
 
     def __and__(self: TrustPolicy, other: Condition) -> Restricted:
         if not isinstance(other, Condition):
+            if isinstance(other, TrustPolicy):
+                raise TypeError(
+                    "& narrows a policy by a condition, such as TrustedServers; to believe what"
+                    " either of two policies believes, write policy | policy"
+                )
             return NotImplemented
         return Restricted(self, other)
 
@@ -153,6 +198,8 @@ class CombinableCondition(_NoTruth):
 
     def __and__(self: Condition, other: Condition) -> AllOf:
         if not isinstance(other, Condition):
+            if isinstance(other, TrustPolicy):
+                raise TypeError("write the policy first: policy & condition")
             return NotImplemented
         return AllOf((self, other))
 
@@ -164,13 +211,23 @@ class CombinableCondition(_NoTruth):
         return NotImplemented
 
 
+def _explain_or(other: object) -> None:
+    if isinstance(other, Condition):
+        raise TypeError(
+            "a condition believes nobody by itself, so that it cannot stand beside a policy:"
+            " narrow a policy by it, with policy & condition"
+        )
+
+
 def _flat_policies(parts: Iterable[TrustPolicy]) -> tuple[TrustPolicy, ...]:
+    check_list("the parts of AnyOf", parts)
     return tuple(
         flat for part in parts for flat in (part.parts if isinstance(part, AnyOf) else (part,))
     )
 
 
 def _flat_conditions(parts: Iterable[Condition]) -> tuple[Condition, ...]:
+    check_list("the parts of AllOf", parts)
     return tuple(
         flat for part in parts for flat in (part.parts if isinstance(part, AllOf) else (part,))
     )
@@ -191,8 +248,16 @@ class AnyOf(Combinable):
         if not parts:
             raise ConfigurationError("AnyOf of nothing could believe nobody: give it a policy")
         for part in parts:
+            _no_class(part)
             if not isinstance(part, TrustPolicy):
-                raise ConfigurationError(f"{part!r} is no policy: it has no evaluate(...)")
+                raise ConfigurationError(f"{kind_of(part)} is no policy: it has no evaluate(...)")
+
+    @property
+    def authorities(self) -> frozenset[Authority] | None:
+        """Who vouches in any part; None if one of them does not tell."""
+        known = [authorities_of(part) for part in self.parts]
+        told = [authorities for authorities in known if authorities is not None]
+        return frozenset().union(*told) if len(told) == len(known) else None
 
     def evaluate(self, evidence: Evidence, /) -> Decision:
         """Evaluate every part; the union of what they believe, or the most telling refusal."""
@@ -200,13 +265,9 @@ class AnyOf(Combinable):
         peers = [decision.peer for decision in decisions if decision.peer is not None]
         if not peers:
             telling = most_telling(decisions)
-            return Decision.refuse(
-                telling.code, telling.reason, by="any of", parts=decisions, evidence=evidence
-            )
-        union = peers[0]
-        for peer in peers[1:]:
-            union = union | peer
-        names = listed(sorted(union.domains | union.hosts))
+            return telling.told_by("any of", parts=decisions, evidence=evidence)
+        union = Peer.union(peers)
+        names = listed(sorted({name.name for name in union.names}))
         return Decision.accept(
             union, f"believed: {names}", by="any of", parts=decisions, evidence=evidence
         )
@@ -229,9 +290,10 @@ class AllOf(CombinableCondition):
                 "AllOf of nothing would let everyone pass: give it a condition"
             )
         for part in parts:
+            _no_class(part)
             if not isinstance(part, Condition):
                 raise ConfigurationError(
-                    f"{part!r} is no condition: it has no check(peer, evidence)"
+                    f"{kind_of(part)} is no condition: it has no check(peer, evidence)"
                 )
 
     def check(self, peer: Peer, evidence: Evidence, /) -> Decision:
@@ -240,9 +302,7 @@ class AllOf(CombinableCondition):
         refusals = [decision for decision in decisions if not decision.accepted]
         if refusals:
             telling = most_telling(refusals)
-            return Decision.refuse(
-                telling.code, telling.reason, by="all of", parts=decisions, evidence=evidence
-            )
+            return telling.told_by("all of", parts=decisions, evidence=evidence)
         return Decision.accept(
             peer, "every condition holds", by="all of", parts=decisions, evidence=evidence
         )
@@ -264,13 +324,20 @@ class Restricted(Combinable):
 
     @policy.validator
     def _is_policy(self, _: object, policy: TrustPolicy) -> None:
+        _no_class(policy)
         if not isinstance(policy, TrustPolicy):
-            raise ConfigurationError(f"{policy!r} is no policy: it has no evaluate(...)")
+            raise ConfigurationError(f"{kind_of(policy)} is no policy: it has no evaluate(...)")
 
     @condition.validator
     def _is_condition(self, _: object, condition: Condition) -> None:
+        _no_class(condition)
         if not isinstance(condition, Condition):
-            raise ConfigurationError(f"{condition!r} is no condition: it has no check(...)")
+            raise ConfigurationError(f"{kind_of(condition)} is no condition: it has no check(...)")
+
+    @property
+    def authorities(self) -> frozenset[Authority] | None:
+        """Who vouches; None if the policy does not tell."""
+        return authorities_of(self.policy)
 
     def evaluate(self, evidence: Evidence, /) -> Decision:
         """Evaluate the policy, then the condition on the peer that it believes."""
@@ -280,9 +347,7 @@ class Restricted(Combinable):
         checked = _check(self.condition, decision.peer, evidence)
         parts = [decision, checked]
         if not checked.accepted:
-            return Decision.refuse(
-                checked.code, checked.reason, by="restricted", parts=parts, evidence=evidence
-            )
+            return checked.told_by("restricted", parts=parts, evidence=evidence)
         return Decision.accept(
             decision.peer, decision.reason, by="restricted", parts=parts, evidence=evidence
         )

@@ -7,9 +7,9 @@ from attrs import field, frozen
 from siptls.trust.authority import Authority
 from siptls.trust.decision import Decision, Trust
 from siptls.trust.evidence import Evidence
-from siptls.trust.names import NameRules
 from siptls.trust.policy import Combinable
-from siptls.trust.scope import Voucher
+from siptls.trust.rules import NameRules
+from siptls.trust.scope import IS_AUTHORITY, IS_RULES, Voucher
 
 __all__ = ["AnyDomain"]
 
@@ -27,8 +27,13 @@ class AnyDomain(Combinable):
         names: Which presented names count.
     """
 
-    authority: Authority
-    names: NameRules = field(default=NameRules.RFC5922, kw_only=True)
+    authority: Authority = field(validator=IS_AUTHORITY)
+    names: NameRules = field(default=NameRules.RFC5922, kw_only=True, validator=IS_RULES)
+
+    @property
+    def authorities(self) -> frozenset[Authority]:
+        """Who vouches."""
+        return frozenset({self.authority})
 
     def evaluate(self, evidence: Evidence, /) -> Decision:
         """Decide about a peer: does the authority vouch for its name?"""
