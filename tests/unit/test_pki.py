@@ -203,7 +203,7 @@ def test_purposes_by_default_and_none(contoso: CertificateAuthority) -> None:
 
 @pytest.mark.parametrize("purpose", ["serverauth", "", "1.2.x"])
 def test_a_purpose_that_is_none(contoso: CertificateAuthority, purpose: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"is no purpose: serverAuth, clientAuth"):
+    with pytest.raises(ConfigurationError, match=r"is no purpose: write serverAuth, clientAuth"):
         contoso.issue("sip:contoso.com", purposes=[purpose])
 
 
@@ -234,11 +234,15 @@ def test_a_key_of_your_own(contoso: CertificateAuthority) -> None:
     assert CertificateAuthority("CA", key=key).key is key
 
 
-@pytest.mark.parametrize("key", ["RSA-1024", "p-256", ""])
+@pytest.mark.parametrize("key", ["RSA-512", "p-256", ""])
 def test_a_key_type_that_is_none(contoso: CertificateAuthority, key: Any) -> None:
-    with pytest.raises(ConfigurationError, match="'P-256' or 'RSA-2048'"):
+    with pytest.raises(
+        ConfigurationError, match="a key type is one of P-256, P-384, RSA-2048, RSA-1024"
+    ):
         contoso.issue("sip:contoso.com", key=key)
-    with pytest.raises(ConfigurationError, match="'P-256' or 'RSA-2048'"):
+    with pytest.raises(
+        ConfigurationError, match="a key type is one of P-256, P-384, RSA-2048, RSA-1024"
+    ):
         CertificateAuthority("CA", key=key)
 
 
@@ -341,5 +345,101 @@ def test_evidence_with_a_reference_that_was_parsed(contoso: CertificateAuthority
 
 
 def test_evidence_of_a_role_that_is_none(contoso: CertificateAuthority) -> None:
-    with pytest.raises(ValueError, match="'peer' is not a valid Role"):
+    with pytest.raises(ConfigurationError, match="a role is 'server' or 'client', not 'peer'"):
         evidence(contoso.issue("sip:contoso.com"), "peer")
+
+
+# ---------------------------------------------------------------- what tests of policies need
+
+
+def test_a_seed_gives_the_same_keys_and_certificates_in_each_run() -> None:
+    dates = {"not_before": SUMMER, "not_after": SUMMER + YEAR}
+    first, second = (CertificateAuthority("CA", seed="x", **dates) for _ in range(2))
+    assert first.certificate == second.certificate
+    assert first.issue("sip:a.com", **dates).chain == second.issue("sip:a.com", **dates).chain
+    lower = [
+        ca.intermediate("Lower", **dates).issue("sip:a.com", **dates) for ca in (first, second)
+    ]
+    assert lower[0].chain == lower[1].chain
+    assert first.certificate != CertificateAuthority("CA", seed="y", **dates).certificate
+
+
+def test_what_a_seeded_ca_issues_has_keys_and_serial_numbers_of_its_own() -> None:
+    ca = CertificateAuthority("CA", seed="x")
+    leaves = [
+        leaf(credential)
+        for credential in (
+            ca.issue("sip:a.com"),
+            ca.issue("sip:b.com"),
+            ca.issue("sip:a.com", purposes=None),
+            ca.issue("sip:a.com", key="P-384"),
+            ca.intermediate("Lower").issue("sip:a.com"),
+        )
+    ]
+    assert len({one.serial_number for one in (*leaves, ca.certificate)}) == len(leaves) + 1
+    assert len({repr(one.public_key().public_numbers()) for one in leaves}) == len(leaves)  # type: ignore[union-attr]
+
+
+def test_a_seeded_certificate_is_good(contoso: CertificateAuthority) -> None:
+    ca = CertificateAuthority("CA", seed="x")
+    assert code(ca, ca.intermediate("Lower").issue("sip:a.com")) == Code.ACCEPTED
+
+
+def test_an_rsa_key_comes_from_no_seed() -> None:
+    with pytest.raises(ConfigurationError, match="cannot be made from a seed: take P-256"):
+        CertificateAuthority("CA", seed="x").issue("sip:a.com", key="RSA-2048")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"key": "RSA-1024"}, Code.PATH_WEAK_KEY),
+        ({"key": "P-384"}, Code.ACCEPTED),
+        ({"is_ca": True}, Code.PATH_CONSTRAINT),
+        ({"critical_san": True}, Code.ACCEPTED),
+        ({"extensions": [(x509.OCSPNoCheck(), False)]}, Code.ACCEPTED),
+        ({"extensions": [(x509.OCSPNoCheck(), True)]}, Code.PATH_CONSTRAINT),
+        ({"purposes": ["1.3.6.1.5.5.7.3.4"]}, Code.PURPOSE_UNACCEPTABLE),
+    ],
+)
+def test_faulty_certificates_are_issued_on_request(
+    contoso: CertificateAuthority, options: dict[str, Any], expected: str
+) -> None:
+    assert code(contoso, contoso.issue("sip:contoso.com", **options)) == expected
+
+
+def test_a_subject_alternative_name_is_critical_on_request(contoso: CertificateAuthority) -> None:
+    certificate = leaf(contoso.issue("sip:contoso.com", critical_san=True))
+    assert certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).critical
+
+
+def test_a_name_with_an_underscore_is_a_service(contoso: CertificateAuthority) -> None:
+    first, *_ = contoso.issue("_sips.contoso.com").names.names
+    assert (str(first), first.domain) == ("SRV:_sips.contoso.com", "contoso.com")
+    with pytest.raises(ConfigurationError, match="at most 127 bytes"):
+        contoso.issue("_sips." + "a" * 122)
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({"permitted": ["lab.contoso.com"]}, Code.PATH_CONSTRAINT),
+        ({"permitted": ["contoso.com"]}, Code.ACCEPTED),
+        ({"excluded": ["contoso.com"]}, Code.PATH_CONSTRAINT),
+        ({"excluded": ["lab.contoso.com"]}, Code.ACCEPTED),
+    ],
+)
+def test_a_ca_may_be_constrained(
+    contoso: CertificateAuthority, limits: dict[str, Any], expected: str
+) -> None:
+    limited = contoso.intermediate("Limited CA", **limits)
+    assert code(contoso, limited.issue("sip:sip.contoso.com")) == expected
+
+
+@pytest.mark.parametrize("which", ["permitted", "excluded"])
+def test_one_name_is_no_list_of_names(which: str) -> None:
+    """It would be taken for one name for each of its letters."""
+    with pytest.raises(
+        ConfigurationError, match=f"{which}= is a list: write \\['lab.a.example'\\]"
+    ):
+        CertificateAuthority("CA", **{which: "lab.a.example"})  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import ipaddress
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypeAlias
@@ -16,27 +17,30 @@ from cryptography.hazmat.primitives.serialization import (
     KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
 )
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from siptls.errors import ConfigurationError
 from siptls.trust.authority import Authority
 from siptls.trust.evidence import Evidence, Role
 from siptls.trust.names import ReferenceIdentity
-from siptls.trust.purposes import KeyPurposes
+from siptls.trust.purposes import KeyPurposes, purpose
 from siptls.wire.credential import Credential, PrivateKey
 
 __all__ = ["CertificateAuthority", "KeyType", "evidence", "pem"]
 
-KeyType: TypeAlias = Literal["P-256", "RSA-2048"]
+KeyType: TypeAlias = Literal["P-256", "P-384", "RSA-2048", "RSA-1024"]
+"""RSA-1024 is weak on purpose: to be refused."""
 
-_PURPOSES = {
-    "serverAuth": ExtendedKeyUsageOID.SERVER_AUTH,
-    "clientAuth": ExtendedKeyUsageOID.CLIENT_AUTH,
-    "sipDomain": ObjectIdentifier("1.3.6.1.5.5.7.3.20"),
-    "any": ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
-}
+Extension: TypeAlias = tuple[x509.ExtensionType, bool]
+"""An extension, and whether it is critical."""
+
+_CURVES: dict[str, ec.EllipticCurve] = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1()}
+_RSA_BITS = {"RSA-2048": 2048, "RSA-1024": 1024}
 _BOTH = ("serverAuth", "clientAuth")
+_SRV_NAME = ObjectIdentifier("1.3.6.1.5.5.7.8.7")  # id-on-dnsSRV, RFC 4985
+_IA5_STRING, _LONG_FORM = 0x16, 0x80
 _YEAR = dt.timedelta(days=365)
 _MAX_COMMON_NAME = 64  # RFC 5280, appendix A.1: ub-common-name
 
@@ -53,8 +57,11 @@ class CertificateAuthority:
         name: The common name.
         issuer: The CA above it; None for a root.
         key: The type of its key, or a private key of your own.
+        seed: Makes its key, and those of all that it issues, from this text: the same in each run,
+            and faster. EC keys only.
         path_length: How many CAs may stand below it; None for any number.
-        permitted: DNS names that its nameConstraints permit; empty for no constraints.
+        permitted: DNS names that its nameConstraints permit; empty for no such constraint.
+        excluded: DNS names that its nameConstraints exclude.
         purposes: Its EKU, as in `issue`; None for a CA that no EKU limits.
         not_before: Aware; ten years ago by default.
         not_after: Aware; in ten years by default.
@@ -66,27 +73,33 @@ class CertificateAuthority:
         *,
         issuer: CertificateAuthority | None = None,
         key: KeyType | PrivateKey = "P-256",
+        seed: str | None = None,
         path_length: int | None = None,
         permitted: Sequence[str] = (),
+        excluded: Sequence[str] = (),
         purposes: Iterable[str] | None = None,
         not_before: dt.datetime | None = None,
         not_after: dt.datetime | None = None,
     ) -> None:
         self.name = name
-        self.key = _make_key(key)
+        self._seed: str | None = seed or (None if issuer is None else issuer._seed)  # noqa: SLF001
+        self.key = _make_key(key, self._grain("CA", name, key, not_before, not_after))
         signer = self if issuer is None else issuer
         subject = _subject(name)
         above = subject if issuer is None else issuer.certificate.subject
         validity = _validity(10 * _YEAR, not_before, not_after)
         builder = (
-            _builder(subject, above, self.key, validity)
+            _builder(subject, above, self.key, validity, self._serial(self.key))
             .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
             .add_extension(_CA_USAGE, critical=True)
             .add_extension(_key_identifier(self.key), critical=False)
         )
-        if permitted:
-            trees = [x509.DNSName(tree) for tree in permitted]
-            builder = builder.add_extension(x509.NameConstraints(trees, None), critical=True)
+        for given, value in (("permitted", permitted), ("excluded", excluded)):
+            if isinstance(value, str):
+                raise ConfigurationError(f"{given}= is a list: write [{value!r}], not {value!r}")
+        if permitted or excluded:
+            trees = x509.NameConstraints(_subtrees(permitted), _subtrees(excluded))
+            builder = builder.add_extension(trees, critical=True)
         self.certificate: x509.Certificate = signer._sign(builder, purposes)  # noqa: SLF001  its own kind
         self._sent_along: tuple[x509.Certificate, ...] = ()
         if issuer is not None:
@@ -101,12 +114,15 @@ class CertificateAuthority:
         """
         return CertificateAuthority(name, issuer=self, **options)
 
-    def issue(
+    def issue(  # noqa: PLR0913  a certificate has as many fields
         self,
         *names: str,
         common_name: str | None = None,
         purposes: Iterable[str] | None = _BOTH,
         key: KeyType | PrivateKey = "P-256",
+        is_ca: bool = False,
+        critical_san: bool = False,
+        extensions: Iterable[Extension] = (),
         not_before: dt.datetime | None = None,
         not_after: dt.datetime | None = None,
     ) -> Credential:
@@ -114,28 +130,36 @@ class CertificateAuthority:
 
         Args:
             names: The subjectAltName: ``"sip:contoso.com"`` becomes a URI, ``"192.0.2.1"`` an IP
-                address, and anything else a DNS name. Without any there is no subjectAltName.
+                address, ``"_sips.contoso.com"`` an SRV name (RFC 4985), and anything else a DNS
+                name. Without any there is no subjectAltName.
             common_name: The subject; by default the first name, without its ``sip:``.
             purposes: The EKU: ``"serverAuth"``, ``"clientAuth"``, ``"sipDomain"``, ``"any"`` or
                 object identifiers. None for no EKU extension.
             key: The type of its key, or a private key of your own.
+            is_ca: Write cA into its basicConstraints, as no peer's certificate should have.
+            critical_san: Mark the subjectAltName as critical.
+            extensions: More extensions, each with its criticality.
             not_before: Aware; yesterday by default.
             not_after: Aware; in a year by default.
 
         Raises:
             ConfigurationError: A purpose that is none; a date that is not aware.
         """
-        private = _make_key(key)
+        dates = (not_before, not_after)
+        private = _make_key(key, self._grain("leaf", names, common_name, purposes, key, *dates))
         first = names[0].removeprefix("sip:") if names else "nobody"
         common = first if common_name is None else common_name
         validity = _validity(_YEAR, not_before, not_after, back=dt.timedelta(days=1))
-        builder = _builder(_subject(common), self.certificate.subject, private, validity)
+        subject, above = _subject(common), self.certificate.subject
+        builder = _builder(subject, above, private, validity, self._serial(private))
         builder = builder.add_extension(
-            x509.BasicConstraints(ca=False, path_length=None), critical=True
+            x509.BasicConstraints(ca=is_ca, path_length=None), critical=True
         )
         if names:
             san = x509.SubjectAlternativeName([_general_name(name) for name in names])
-            builder = builder.add_extension(san, critical=False)
+            builder = builder.add_extension(san, critical=critical_san)
+        for extension, critical in extensions:
+            builder = builder.add_extension(extension, critical=critical)
         return Credential((self._sign(builder, purposes), *self._sent_along), private)
 
     def authority(
@@ -157,9 +181,24 @@ class CertificateAuthority:
             x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False
         )
         if purposes is not None:
-            usage = x509.ExtendedKeyUsage([_purpose(purpose) for purpose in purposes])
+            usage = x509.ExtendedKeyUsage([purpose(one) for one in purposes])
             builder = builder.add_extension(usage, critical=False)
-        return builder.sign(self.key, hashes.SHA256())
+        # With a seed not even the signature is random.
+        return builder.sign(self.key, hashes.SHA256(), ecdsa_deterministic=self._is_seeded)
+
+    @property
+    def _is_seeded(self) -> bool | None:
+        return None if self._seed is None else True
+
+    def _serial(self, key: PrivateKey) -> int:
+        if self._seed is None:
+            return x509.random_serial_number()
+        public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return int.from_bytes(hashlib.sha256(public).digest()[:16], "big")
+
+    def _grain(self, *what: object) -> bytes | None:
+        """What a key is made from; None for a random one."""
+        return None if self._seed is None else repr((self._seed, self.name, *what)).encode()
 
 
 # As Microsoft's CA sets it.
@@ -191,34 +230,41 @@ def pem(credential: Credential, *, password: str | None = None) -> bytes:
 
 
 def evidence(
-    credential: Credential,
+    shown: Credential | Iterable[x509.Certificate],
     role: Role | str = Role.CLIENT,
     reference: str | ReferenceIdentity | None = None,
     now: dt.datetime | None = None,
 ) -> Evidence:
-    """Give what a policy sees when a peer shows this credential.
+    """Give what a policy sees when a peer shows this.
 
     Args:
-        credential: The peer's.
+        shown: The peer's credential, or its certificates alone, its own first.
         role: What the peer is.
         reference: Whom we expect: a SIP URI or a domain; None for nobody in particular.
         now: When; aware. By default the present time.
     """
     expected = None if reference is None else ReferenceIdentity.parse(reference)
     when = dt.datetime.now(dt.UTC) if now is None else now
-    return Evidence(credential.chain, Role(role), now=when, reference=expected)
+    chain = shown.chain if isinstance(shown, Credential) else shown
+    return Evidence(chain, role, now=when, reference=expected)
 
 
-def _make_key(key: KeyType | PrivateKey) -> PrivateKey:
-    match key:
-        case "P-256":
-            return ec.generate_private_key(ec.SECP256R1())
-        case "RSA-2048":
-            return rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        case str():
-            raise ConfigurationError(f"a key type is 'P-256' or 'RSA-2048', not {key!r}")
-        case _:
-            return key
+def _make_key(key: KeyType | PrivateKey, grain: bytes | None = None) -> PrivateKey:
+    if not isinstance(key, str):
+        return key
+    if key in _CURVES:
+        curve = _CURVES[key]
+        if grain is None:
+            return ec.generate_private_key(curve)
+        # 256 bits are below the order of both curves but for one in 2^32, and never 0.
+        number = int.from_bytes(hashlib.sha256(grain).digest()[:31], "big") + 1
+        return ec.derive_private_key(number, curve)
+    if key not in _RSA_BITS:
+        known = ", ".join((*_CURVES, *_RSA_BITS))
+        raise ConfigurationError(f"a key type is one of {known}, not {key!r}")
+    if grain is not None:
+        raise ConfigurationError("an RSA key cannot be made from a seed: take P-256")
+    return rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS[key])
 
 
 def _subject(common_name: str) -> x509.Name:
@@ -246,13 +292,14 @@ def _builder(
     issuer: x509.Name,
     key: PrivateKey,
     validity: tuple[dt.datetime, dt.datetime],
+    serial: int,
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
+        .serial_number(serial)
         .not_valid_before(validity[0])
         .not_valid_after(validity[1])
     )
@@ -265,16 +312,21 @@ def _key_identifier(key: PrivateKey) -> x509.SubjectKeyIdentifier:
 def _general_name(name: str) -> x509.GeneralName:
     if name[:4].lower() == "sip:" or name[:5].lower() == "sips:":
         return x509.UniformResourceIdentifier(name)
+    if name.startswith("_"):
+        return _service(name)
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
 
 
-def _purpose(purpose: str) -> ObjectIdentifier:
-    try:
-        return _PURPOSES.get(purpose) or ObjectIdentifier(purpose)
-    except ValueError as error:
-        raise ConfigurationError(
-            f"{purpose!r} is no purpose: {', '.join(_PURPOSES)}, or an object identifier"
-        ) from error
+def _service(name: str) -> x509.OtherName:
+    """An SRV name: the IA5String ``_sips.contoso.com``, in DER."""
+    text = name.encode("ascii")
+    if len(text) >= _LONG_FORM:
+        raise ConfigurationError(f"an SRV name for tests has at most 127 bytes, unlike {name!r}")
+    return x509.OtherName(_SRV_NAME, bytes([_IA5_STRING, len(text)]) + text)
+
+
+def _subtrees(names: Sequence[str]) -> list[x509.DNSName] | None:
+    return [x509.DNSName(name) for name in names] or None
