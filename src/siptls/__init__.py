@@ -18,24 +18,31 @@ from siptls.errors import (
     HandshakeError,
     HandshakeTimeout,
     LimitError,
+    OperationTimeout,
     RefusedByPeerError,
     ResolutionError,
     SIPTLSError,
 )
+from siptls.policyfile import dump_policy, load_policy
 from siptls.transports.aio.client import TLSClientTransport
 from siptls.transports.aio.connection import Connection
 from siptls.transports.aio.server import MTLSServerTransport, TLSServerTransport
 from siptls.transports.resolution import Resolver, SystemResolver, Target
 from siptls.trust.authority import Authority
+from siptls.trust.blocked import Blocked
 from siptls.trust.codes import Code
 from siptls.trust.decision import BelievedName, Decision, Peer, PeerRefusedError, Trust
 from siptls.trust.enterprise import Enterprise, TrustedServers
 from siptls.trust.evidence import Evidence, Role
+from siptls.trust.fault import Fault
 from siptls.trust.federation import Federation, Partner
-from siptls.trust.names import NameKind, NameRules, ReferenceIdentity
+from siptls.trust.names import ReferenceIdentity
+from siptls.trust.pins import Pinned
 from siptls.trust.policy import Combinable, CombinableCondition, Condition, TrustPolicy
+from siptls.trust.presented import NameKind
 from siptls.trust.public import AnyDomain
 from siptls.trust.purposes import KeyPurposes
+from siptls.trust.rules import NameRules
 from siptls.wire.connection import ClientConnection, ServerConnection
 from siptls.wire.credential import Credential
 from siptls.wire.events import (
@@ -51,6 +58,7 @@ from siptls.wire.events import (
 from siptls.wire.framing import KEEPALIVE_PING, KEEPALIVE_PONG, MessageFramer
 from siptls.wire.limits import Limits
 from siptls.wire.message import Message
+from siptls.wire.sslcontext import PolicySSLContext
 from siptls.wire.tls import TLSInfo
 
 __all__ = [
@@ -61,6 +69,7 @@ __all__ = [
     "Attempt",
     "Authority",
     "BelievedName",
+    "Blocked",
     "CertificateError",
     "ClientConnection",
     "Code",
@@ -76,6 +85,7 @@ __all__ = [
     "Enterprise",
     "Event",
     "Evidence",
+    "Fault",
     "Federation",
     "FramingError",
     "HandshakeError",
@@ -89,12 +99,15 @@ __all__ = [
     "MessageReceived",
     "NameKind",
     "NameRules",
+    "OperationTimeout",
     "Partner",
     "Peer",
     "PeerAccepted",
     "PeerRefused",
     "PeerRefusedError",
     "Ping",
+    "Pinned",
+    "PolicySSLContext",
     "Pong",
     "ReferenceIdentity",
     "RefusedByPeer",
@@ -113,6 +126,8 @@ __all__ = [
     "TrustPolicy",
     "TrustedServers",
     "__version__",
+    "dump_policy",
+    "load_policy",
 ]
 
 __version__ = "0.1.0"

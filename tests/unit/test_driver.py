@@ -23,7 +23,8 @@ from siptls import (
     SIPTLSError,
     TLSServerTransport,
 )
-from siptls.transports.aio.driver import Driver, _ReadBuffer, shown
+from siptls.transports.aio.driver import Driver, _ReadBuffer
+from siptls.wire.telling import shown
 
 BIG = request("MESSAGE", body=b"x" * 50_000)
 
@@ -307,6 +308,94 @@ async def test_a_callback_that_fails_changes_no_refusal(caplog: pytest.LogCaptur
 
 
 # ---------------------------------------------------------------- on_message
+
+
+async def test_a_peer_that_asks_and_does_not_read_is_read_no_more(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its requests stay with it until it has read, and none is lost."""
+    seen: list[Message] = []
+
+    def on_message(connection: Connection, message: Message) -> None:
+        seen.append(message)
+        connection.send_nowait(message.reply(200, "OK", body=b"x" * 10_000))
+
+    limits = Limits(write_buffer=20_000)
+    async with serving(on_message=on_message, send_buffer=4096, limits=limits) as server:
+        peer = raw_tls(server.place, receive_buffer=4096)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, peer.do_handshake)
+        for _ in range(50):
+            await loop.run_in_executor(None, peer.sendall, request())
+        (driver,) = server.transport._drivers
+        await until(lambda: driver._paused)
+        before = len(seen)
+        assert before < 50
+
+        def read() -> int:
+            got = 0
+            while got < 50 * 10_000:
+                got += len(peer.recv(65536))
+            return got
+
+        await loop.run_in_executor(None, read)
+        assert len(seen) == 50
+        assert caplog.records == []
+        peer.close()
+
+
+async def test_a_peer_that_has_reset_the_connection_leaves_no_error_behind(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closing our half of a socket that is gone fails, which is no news."""
+    accepted = asyncio.Event()
+
+    async def handler(connection: Connection) -> None:
+        driver = connection._driver
+        transport = driver._transport
+        assert transport is not None
+
+        def fail() -> None:
+            raise OSError(107, "Transport endpoint is not connected")
+
+        monkeypatch.setattr(transport, "write_eof", fail)
+        accepted.set()
+        with pytest.raises(ConnectionClosedError):
+            await connection.receive()
+
+    async with serving(handler) as server, client() as transport:
+        connection = await transport.connect("contoso.com", **server.place)
+        await accepted.wait()
+        connection._driver.abort()
+        await until(lambda: not server.transport._drivers)
+    assert "Traceback" not in caplog.text
+
+
+async def test_tiny_messages_fill_the_queue_too() -> None:
+    """A message costs more than its bytes: a thousand of the smallest are no 20 KB."""
+    gate = Gate()
+    async with serving(gate) as server, client() as transport:
+        connection = await transport.connect("contoso.com", **server.place)
+        await gate.accepted.wait()
+        (driver,) = server.transport._drivers
+        for _ in range(30):
+            await connection.send(b"X\r\nl:0\r\n\r\n" * 100)
+            await asyncio.sleep(0)
+        await until(lambda: driver._paused)
+        assert driver._messages.qsize() < 3000
+        gate.opened.set()
+        await until(lambda: gate.got == 3000)
+
+
+async def test_a_handler_that_is_no_coroutine_function_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving() as server, client() as transport:
+        server.transport._handler = lambda _: None  # type: ignore[assignment,return-value]
+        connection = await transport.connect("contoso.com", **server.place)
+        with pytest.raises(ConnectionClosedError):
+            await connection.receive()
+    assert "the handler is no coroutine function: write async def" in caplog.text
 
 
 async def test_on_message_is_called_in_the_read_path(tls_version: str) -> None:

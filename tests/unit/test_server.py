@@ -22,6 +22,7 @@ from siptls import (
     MTLSServerTransport,
     TLSServerTransport,
 )
+from siptls.transports.service import Service
 
 
 async def test_it_listens_on_several_addresses_and_says_where() -> None:
@@ -234,7 +235,7 @@ async def test_a_connection_that_cannot_be_served_is_logged_and_makes_room(
             fail()
 
         if when == "early":
-            monkeypatch.setattr(server.transport, "_new_core", fail)
+            monkeypatch.setattr(Service, "connection", fail)
         else:
             broken = fail if when == "late" else fail_after
             monkeypatch.setattr(loop, "connect_accepted_socket", broken)

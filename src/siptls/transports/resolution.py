@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from attrs import field, frozen
 
-from siptls.errors import ConfigurationError, ResolutionError
+from siptls.arguments import kind_of
+from siptls.errors import ConfigurationError, ResolutionError, SIPTLSError
 from siptls.trust.names import ReferenceIdentity, printable
 
-__all__ = ["SIPS_PORT", "Resolver", "SystemResolver", "Target", "check_port", "lookup"]
+__all__ = [
+    "SIPS_PORT",
+    "Resolver",
+    "SystemResolver",
+    "Target",
+    "check_port",
+    "lookup",
+    "lookup_blocking",
+]
 
 SIPS_PORT = 5061  # RFC 3261 §19.1.2
 _MAX_PORT = 65535
@@ -75,7 +85,8 @@ class SystemResolver:
     ) -> list[Target]:
         """Give the addresses of ``reference.domain``; see `Resolver`. It knows no services."""
         del service
-        return await lookup(reference.domain, SIPS_PORT if port is None else port, reference)
+        where = reference.address or reference.domain
+        return await lookup(where, SIPS_PORT if port is None else port, reference)
 
 
 def check_port(port: object) -> int:
@@ -99,13 +110,63 @@ async def lookup(host: str, port: int, reference: ReferenceIdentity) -> list[Tar
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except socket.gaierror as error:
-        raise ResolutionError(
+    except (OSError, UnicodeError, ValueError) as error:
+        raise _no_address(host, error) from error
+    return _targets(found, host, port, reference)
+
+
+def lookup_blocking(host: str, port: int, reference: ReferenceIdentity) -> list[Target]:
+    """As `lookup`, in the calling thread."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError, ValueError) as error:
+        raise _no_address(host, error) from error
+    return _targets(found, host, port, reference)
+
+
+def check_resolver(resolver: object) -> None:
+    """Check that a resolver was passed; None is no fault.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if resolver is not None and not isinstance(resolver, Resolver):
+        raise ConfigurationError(
+            f"{kind_of(resolver)} is no Resolver: it has no resolve(reference)"
+        )
+
+
+async def ask(resolver: Resolver, reference: ReferenceIdentity, port: int | None) -> list[Target]:
+    """Ask a resolver; whatever goes wrong is a `ResolutionError`."""
+    by = type(resolver).__name__
+    try:
+        targets = await resolver.resolve(reference, port=port)
+    except SIPTLSError:
+        raise
+    except Exception as error:
+        raise ResolutionError(f"the resolver {by} failed for {reference}: {error}") from error
+    if not targets:
+        raise ResolutionError(f"the resolver {by} gave no address for {reference}")
+    return targets
+
+
+def resolve(resolver: Resolver, reference: ReferenceIdentity, port: int | None) -> list[Target]:
+    """As `ask`, in the calling thread, which must not run an event loop."""
+    return asyncio.run(ask(resolver, reference, port))
+
+
+def _no_address(host: str, error: Exception) -> SIPTLSError:
+    if isinstance(error, OSError):  # gaierror; or what the system lacks, such as descriptors
+        return ResolutionError(
             f"no address for {printable(host)!r} ({error.strerror}); check the name and this"
             " machine's DNS, or say where the peer is with host="
-        ) from error
-    except (UnicodeError, ValueError) as error:
-        raise ConfigurationError(f"{printable(host)!r} is no host name: {error}") from error
+        )
+    return ConfigurationError(f"{printable(host)!r} is no host name: {error}")
+
+
+def _targets(
+    found: Sequence[tuple[Any, ...]], host: str, port: int, reference: ReferenceIdentity
+) -> list[Target]:
     named = None if _is_address(host) else host
     addresses = dict.fromkeys(str(address[0]) for *_, address in found)
     return [Target(a, port, host=named, reference=reference) for a in addresses]

@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 
+from siptls.arguments import check_callback
 from siptls.errors import (
     Attempt,
     ConfigurationError,
     ConnectionClosedError,
     HandshakeError,
-    RefusedByPeerError,
-    ResolutionError,
-    SIPTLSError,
 )
 from siptls.transports.aio.closing import Closing
 from siptls.transports.aio.connection import Connection
-from siptls.transports.aio.driver import Driver, OnRefused
+from siptls.transports.aio.driver import Driver
+from siptls.transports.attempts import failure, no_answer, not_reached, port_of
 from siptls.transports.resolution import (
     SIPS_PORT,
     Resolver,
     SystemResolver,
     Target,
+    ask,
     check_port,
+    check_resolver,
     lookup,
 )
-from siptls.trust.decision import PeerRefusedError
-from siptls.trust.names import SIPURI, ReferenceIdentity
-from siptls.trust.policy import TrustPolicy
+from siptls.trust.names import ReferenceIdentity
+from siptls.trust.policy import TrustPolicy, require_policy
 from siptls.wire.connection import ClientConnection
-from siptls.wire.credential import Credential
-from siptls.wire.limits import Limits
+from siptls.wire.credential import IS_CREDENTIAL, Credential
+from siptls.wire.limits import Limits, as_limits
+from siptls.wire.telling import OnRefused
 
 __all__ = ["TLSClientTransport"]
 
@@ -64,15 +64,15 @@ class TLSClientTransport(Closing):
         on_refused: OnRefused | None = None,
         limits: Limits | None = None,
     ) -> None:
-        if not isinstance(policy, TrustPolicy):
-            raise ConfigurationError(f"{policy!r} is no TrustPolicy: it has no evaluate(evidence)")
-        if resolver is not None and not isinstance(resolver, Resolver):
-            raise ConfigurationError(f"{resolver!r} is no Resolver: it has no resolve(reference)")
+        require_policy(policy)
+        check_resolver(resolver)
+        IS_CREDENTIAL.check("credential", credential)
+        check_callback("on_refused", on_refused)
         self._policy = policy
         self._credential = credential
         self._resolver = resolver or SystemResolver()
         self._on_refused = on_refused
-        self._limits = limits or Limits()
+        self._limits = as_limits(limits)
         self._drivers: set[Driver] = set()
         self._closed = False
 
@@ -114,11 +114,11 @@ class TLSClientTransport(Closing):
                 raise ConfigurationError("pass sock=, or host= and port=, but not both")
             return await self._connect_socket(ReferenceIdentity.parse(target), sock)
         reference = ReferenceIdentity.parse(target)
-        port = _port_of(target) if port is None else check_port(port)
+        port = port_of(target) if port is None else check_port(port)
         if host is not None:
             targets = await lookup(host, SIPS_PORT if port is None else port, reference)
         else:
-            targets = await self._resolve(reference, port)
+            targets = await ask(self._resolver, reference, port)
         return await self._connect_targets(targets, reference)
 
     async def aclose(self) -> None:
@@ -130,18 +130,6 @@ class TLSClientTransport(Closing):
         await asyncio.gather(*(driver.wait_lost() for driver in drivers))
 
     # ------------------------------------------------------------ inside
-
-    async def _resolve(self, reference: ReferenceIdentity, port: int | None) -> list[Target]:
-        by = type(self._resolver).__name__
-        try:
-            targets = await self._resolver.resolve(reference, port=port)
-        except SIPTLSError:
-            raise
-        except Exception as error:
-            raise ResolutionError(f"the resolver {by} failed for {reference}: {error}") from error
-        if not targets:
-            raise ResolutionError(f"the resolver {by} gave no address for {reference}")
-        return targets
 
     async def _connect_socket(
         self, reference: ReferenceIdentity, sock: socket.socket
@@ -167,7 +155,7 @@ class TLSClientTransport(Closing):
                 return await self._establish(driver, attempts)
             except (HandshakeError, ConnectionClosedError) as error:
                 attempts.append(Attempt((target.address, target.port), target.host, error))
-        raise _failure(reference, attempts)
+        raise failure(reference, attempts)
 
     def _driver(self, reference: ReferenceIdentity, address: tuple[str, int] | None) -> Driver:
         loop = asyncio.get_running_loop()
@@ -190,16 +178,9 @@ class TLSClientTransport(Closing):
             async with asyncio.timeout(seconds):
                 await loop.create_connection(lambda: driver, target.address, target.port)
         except TimeoutError as error:
-            raise ConnectionClosedError(
-                f"{target.address} port {target.port} did not answer within {seconds:g} s; is the"
-                " address right, and no firewall in between?"
-            ) from error
+            raise no_answer(target, seconds) from error
         except OSError as error:
-            why = os.strerror(error.errno) if error.errno else str(error)
-            raise ConnectionClosedError(
-                f"cannot connect to {target.address} port {target.port} ({why}); is the server"
-                " running there?"
-            ) from error
+            raise not_reached(target, error) from error
 
     async def _establish(self, driver: Driver, attempts: list[Attempt]) -> Connection:
         self._drivers.add(driver)
@@ -211,25 +192,3 @@ class TLSClientTransport(Closing):
             driver.abort()
             raise
         return Connection(driver, attempts)
-
-
-def _port_of(target: str | ReferenceIdentity) -> int | None:
-    uri = SIPURI.match(target) if isinstance(target, str) else None
-    return None if uri is None else uri.port
-
-
-_TELLING = (PeerRefusedError, RefusedByPeerError, HandshakeError)
-
-
-def _failure(reference: ReferenceIdentity, attempts: list[Attempt]) -> SIPTLSError:
-    """Of all that went wrong, give what says most; it has all attempts with it."""
-    errors = [attempt.error for attempt in attempts]
-    for kind in _TELLING:
-        for error in errors:
-            if isinstance(error, kind):
-                error.attempts = attempts
-                return error.with_traceback(None)
-    told = "; ".join(str(error) for error in errors)
-    failure = ConnectionClosedError(f"no connection to {reference}: {told}")
-    failure.attempts = attempts
-    return failure

@@ -7,16 +7,15 @@ from typing import Self
 
 from siptls.errors import Attempt, ConnectionClosedError, SIPTLSError
 from siptls.transports.aio.closing import Closing
-from siptls.transports.aio.driver import Address, Driver, shown
-from siptls.trust.decision import Decision, Peer
-from siptls.trust.names import ReferenceIdentity
+from siptls.transports.aio.driver import Driver
+from siptls.transports.known import Core, Known
 from siptls.wire.message import Message
-from siptls.wire.tls import TLSInfo
+from siptls.wire.telling import Address
 
 __all__ = ["Connection"]
 
 
-class Connection(Closing):
+class Connection(Known, Closing):
     """A connection whose peer the policy has accepted. Transports make it; you do not.
 
     It belongs to its event loop. Several tasks may send; one should receive.
@@ -35,24 +34,8 @@ class Connection(Closing):
     # ------------------------------------------------------------ what is known
 
     @property
-    def peer(self) -> Peer | None:
-        """Who the peer has proven to be; None for a client of a server that asks for nothing."""
-        return self._driver.core.peer
-
-    @property
-    def decision(self) -> Decision | None:
-        """The policy's decision about the peer; None in the same case."""
-        return self._driver.core.decision
-
-    @property
-    def reference(self) -> ReferenceIdentity | None:
-        """Whom we asked for; None on a server."""
-        return self._driver.core.reference
-
-    @property
-    def tls(self) -> TLSInfo | None:
-        """What was negotiated."""
-        return self._driver.core.tls
+    def _known(self) -> Core:
+        return self._driver.core
 
     @property
     def local_address(self) -> Address | None:
@@ -68,13 +51,6 @@ class Connection(Closing):
     def closed(self) -> SIPTLSError | None:
         """Why the connection is over; None while it is not."""
         return self._driver.ended
-
-    def __repr__(self) -> str:
-        who = "a client" if self.reference is None else str(self.reference)
-        if self.peer is not None:
-            who = ", ".join(sorted(self.peer.domains | self.peer.hosts))
-        state = "" if self.closed is None else ", closed"
-        return f"<Connection with {who} at {shown(self.remote_address)}{state}>"
 
     # ------------------------------------------------------------ what it does
 

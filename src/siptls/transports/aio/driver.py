@@ -18,10 +18,8 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TypeAlias
 
 from siptls.errors import ConnectionClosedError, LimitError, SIPTLSError
-from siptls.trust.decision import Decision, PeerRefusedError
 from siptls.wire.connection import ClientConnection, ServerConnection
 from siptls.wire.events import (
     ConnectionClosed,
@@ -33,17 +31,25 @@ from siptls.wire.events import (
 )
 from siptls.wire.limits import Limits
 from siptls.wire.message import Message
+from siptls.wire.telling import (
+    Address,
+    OnRefused,
+    address_of,
+    shown,
+    tell_end,
+    tell_refused,
+)
 
-__all__ = ["Address", "Driver", "OnRefused", "shown"]
+__all__ = ["Driver"]
 
 _log = logging.getLogger("siptls")
 
-Address: TypeAlias = tuple[str, int]
-OnRefused: TypeAlias = Callable[[Decision, Address | None], object]
 
 # One read buffer serves all connections of a thread: a read and what is made of it are one step of
 # the event loop, and the bytes are copied out before it ends.
 _READ_SIZE = 65536
+# What a message costs in a queue beside its bytes: the smallest has 20, and three objects.
+_OVERHEAD = 256
 
 
 class _ReadBuffer(threading.local):
@@ -52,11 +58,6 @@ class _ReadBuffer(threading.local):
 
 
 _shared = _ReadBuffer()
-
-
-def shown(address: Address | None) -> str:
-    """Give an address for a log."""
-    return "an unknown address" if address is None else f"{address[0]} port {address[1]}"
 
 
 class Driver(asyncio.BufferedProtocol):
@@ -110,7 +111,7 @@ class Driver(asyncio.BufferedProtocol):
         self._writable.set()
         self._unasked = 0  # bytes that the peer made us write while it takes none
         self._reading = False  # inside a read: what is sent now goes out at its end
-        self._paused = False
+        self._paused: set[str] = set()  # what is waited for before more is read
         self._half_closed = False
 
     # ------------------------------------------------------------ called by the event loop
@@ -120,8 +121,8 @@ class Driver(asyncio.BufferedProtocol):
         assert isinstance(transport, asyncio.Transport)  # noqa: S101  what asyncio promises
         self._transport = transport
         transport.set_write_buffer_limits(high=self._limits.write_buffer)
-        self.address = _address(transport.get_extra_info("peername"))
-        self.local = _address(transport.get_extra_info("sockname"))
+        self.address = address_of(transport.get_extra_info("peername"))
+        self.local = address_of(transport.get_extra_info("sockname"))
         self._process()
         if self.ended is not None:
             transport.abort()  # closed before it began
@@ -164,11 +165,14 @@ class Driver(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         """The write buffer is above its high-water mark."""
         self._writable.clear()
+        if self.on_message is not None:  # what it answers could not be sent
+            self._pause_reading("the peer")
 
     def resume_writing(self) -> None:
         """The write buffer is below its low-water mark."""
         self._unasked = 0
         self._writable.set()
+        self._resume_reading("the peer")
 
     # ------------------------------------------------------------ called by Connection
 
@@ -194,9 +198,9 @@ class Driver(asyncio.BufferedProtocol):
         if isinstance(message, SIPTLSError):
             self._messages.put_nowait(message)  # for whoever asks again
             raise message.with_traceback(None)
-        self._queued -= len(message.data)
-        if self._paused and self._queued <= self._limits.read_buffer // 2:
-            self._resume_reading()
+        self._queued -= len(message.data) + _OVERHEAD
+        if self._queued <= self._limits.read_buffer // 2:
+            self._resume_reading("the application")
         return message
 
     async def ping(self) -> float:
@@ -246,7 +250,7 @@ class Driver(asyncio.BufferedProtocol):
             case PeerAccepted():
                 self._accept()
             case PeerRefused(decision=decision):
-                self._tell_refused(decision)
+                tell_refused(decision, self.address, self._on_refused)
             case Pong():
                 _settle(self._pings.popleft())
             case ConnectionClosed(reason=reason):
@@ -262,33 +266,28 @@ class Driver(asyncio.BufferedProtocol):
             self.on_message(message)
             return
         self._messages.put_nowait(message)
-        self._queued += len(message.data)
-        if self._queued > self._limits.read_buffer and not self._paused and self._transport:
-            self._paused = True
-            self._transport.pause_reading()
+        self._queued += len(message.data) + _OVERHEAD
+        if self._queued > self._limits.read_buffer:
+            self._pause_reading("the application")
 
-    def _resume_reading(self) -> None:
-        if self._paused and self._transport is not None:
-            self._paused = False
+    def _pause_reading(self, waits_for: str) -> None:
+        if self._transport is not None and not self._paused:
+            self._transport.pause_reading()
+        self._paused.add(waits_for)
+
+    def _resume_reading(self, *waited_for: str) -> None:
+        """Read on, unless something else is waited for; without arguments in any case."""
+        was_paused = bool(self._paused)
+        self._paused.difference_update(waited_for or tuple(self._paused))
+        if was_paused and not self._paused and self._transport is not None:
             self._transport.resume_reading()
             self.core.restart_deadline()
             self._schedule()
 
-    def _tell_refused(self, decision: Decision) -> None:
-        address = shown(self.address)
-        _log.warning("refused %s: %s: %s", address, decision.code, decision.reason)
-        _log.debug("refused %s: %s", address, decision.explain())
-        if self._on_refused is None:
-            return
-        try:
-            self._on_refused(decision, self.address)
-        except Exception:  # noqa: BLE001  whatever it is, it is the application's
-            _log.exception("on_refused failed; the peer is refused all the same")
-
     def _end(self, reason: SIPTLSError) -> None:
         """The connection is over: wake whoever waits, and bring the socket to its end."""
         self.ended = reason
-        self._tell_end(reason)
+        tell_end(reason, self.address)
         for waiting in (self.accepted, *self._pings):
             if not waiting.done():
                 waiting.set_exception(reason)
@@ -302,20 +301,17 @@ class Driver(asyncio.BufferedProtocol):
         else:
             self._half_close()
 
-    def _tell_end(self, reason: SIPTLSError) -> None:
-        if isinstance(reason, PeerRefusedError):
-            return  # told already
-        level = logging.INFO if isinstance(reason, ConnectionClosedError) else logging.WARNING
-        _log.log(level, "the connection with %s is over: %s", shown(self.address), reason)
-
     def _half_close(self) -> None:
         """Send what is left and a FIN; the peer's FIN, or the timer, does the rest."""
         transport = self._transport
         if transport is None or transport.is_closing() or self._half_closed:
             return
         self._half_closed = True
-        transport.write_eof()
         self._limit_close(transport)
+        try:
+            transport.write_eof()
+        except OSError:  # the peer has reset the connection: there is no half left to close
+            transport.abort()
 
     def _close_socket(self) -> None:
         """Close the socket once the write buffer is empty."""
@@ -370,7 +366,7 @@ class Driver(asyncio.BufferedProtocol):
     def _handle_deadline(self) -> None:
         self._timer = None
         if self._paused:
-            return  # it is the application that takes no more; it is set again on resuming
+            return  # it is we who read nothing; it is set again on resuming
         self.core.handle_deadline(self._loop.time())
         self._process()
 
@@ -378,12 +374,3 @@ class Driver(asyncio.BufferedProtocol):
 def _settle(waiting: asyncio.Future[None]) -> None:
     if not waiting.done():
         waiting.set_result(None)
-
-
-def _address(name: object) -> Address | None:
-    """The host and the port of a socket's name; a Unix socket has neither."""
-    match name:
-        case (str(host), int(port), *_):
-            return host, port
-        case _:
-            return None

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import socket
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
+from siptls.arguments import check_callback, check_handler
 from siptls.errors import ConfigurationError, ConnectionClosedError, SIPTLSError
 from siptls.transports.aio.closing import Closing
 from siptls.transports.aio.connection import Connection
-from siptls.transports.aio.driver import Address, Driver, OnRefused, shown
+from siptls.transports.aio.driver import Driver
+from siptls.transports.listening import cannot_listen, listeners, listening
 from siptls.transports.resolution import SIPS_PORT, check_port
+from siptls.transports.service import Service, require_one_handler
 from siptls.trust.policy import TrustPolicy
-from siptls.wire.connection import ServerConnection
 from siptls.wire.credential import Credential
-from siptls.wire.limits import Limits
+from siptls.wire.limits import Limits, as_limits
 from siptls.wire.message import Message
+from siptls.wire.telling import Address, OnRefused, address_of, shown
 
 __all__ = ["MTLSServerTransport", "TLSServerTransport"]
 
@@ -27,8 +30,6 @@ _log = logging.getLogger("siptls")
 Handler: TypeAlias = Callable[[Connection], Coroutine[Any, Any, object]]
 OnMessage: TypeAlias = Callable[[Connection, Message], object]
 
-# Connections that the kernel keeps for us while we are busy; it cuts this down to its somaxconn.
-_BACKLOG = 1024
 # After an accept that failed, most often because there are no more file descriptors.
 _ACCEPT_PAUSE = 0.2
 
@@ -47,19 +48,15 @@ class _ServerTransport(Closing):
         on_refused: OnRefused | None,
         limits: Limits | None,
     ) -> None:
-        if (handler is None) is (on_message is None):
-            raise ConfigurationError(
-                "a server has either a handler (a coroutine function that gets each connection),"
-                " or on_message= (a plain function that gets each message)"
-            )
-        self._limits = limits or Limits()
-        self._credential = credential
-        self._policy = policy
-        self._mutual = mutual
+        require_one_handler(handler, on_message, "coroutine function")
+        check_handler(handler)
+        check_callback("on_message", on_message)
+        check_callback("on_refused", on_refused)
+        self._limits = as_limits(limits)
+        self._service = Service(credential, policy, mutual, self._limits)
         self._handler = handler
         self._on_message = on_message
         self._on_refused = on_refused
-        self._new_core(None)  # whatever is wrong with the credential or the policy is told now
         self._listeners: dict[socket.socket, asyncio.Task[None]] = {}
         self._drivers: set[Driver] = set()
         self._handlers: set[asyncio.Task[None]] = set()
@@ -91,7 +88,7 @@ class _ServerTransport(Closing):
         """
         if self._closed.is_set():
             raise ConnectionClosedError("the server is closed: make a new one")
-        sockets = [_listening(sock)] if sock is not None else await _bind(host, check_port(port))
+        sockets = [listening(sock)] if sock is not None else await _bind(host, check_port(port))
         for listener in sockets:
             self._listeners[listener] = asyncio.create_task(self._accept(listener))
 
@@ -132,18 +129,6 @@ class _ServerTransport(Closing):
 
     # ------------------------------------------------------------ inside
 
-    def _new_core(
-        self, address: Address | None, timer: Callable[[], float] = time.monotonic
-    ) -> ServerConnection:
-        return ServerConnection(
-            self._credential,
-            self._policy,
-            mutual=self._mutual,
-            limits=self._limits,
-            address=address,
-            timer=timer,
-        )
-
     async def _accept(self, listener: socket.socket) -> None:
         """Accept for ever; while every slot is taken, the next connection waits."""
         loop = asyncio.get_running_loop()
@@ -163,12 +148,12 @@ class _ServerTransport(Closing):
 
     async def _serve(self, sock: socket.socket, name: object) -> None:
         loop = asyncio.get_running_loop()
-        address = (name[0], name[1]) if isinstance(name, tuple) else None
+        address = address_of(name)
         driver = None
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             driver = Driver(
-                self._new_core(address, loop.time),
+                self._service.connection(address, loop.time),
                 self._limits,
                 on_refused=self._on_refused,
                 on_accepted=self._begin,
@@ -204,7 +189,11 @@ class _ServerTransport(Closing):
     async def _handle(self, driver: Driver, connection: Connection) -> None:
         assert self._handler is not None  # noqa: S101  else on_message is set
         try:
-            await self._handler(connection)
+            handling = self._handler(connection)
+            if inspect.isawaitable(handling):
+                await handling
+            else:  # a lambda may give a coroutine, so that only now it is known
+                _log.error("the handler is no coroutine function: write async def handler(...)")
         except Exception as error:  # noqa: BLE001  whatever it is, it is the application's
             if not _is_end(driver, error):
                 _log.exception("the handler of %r failed", connection)
@@ -227,33 +216,13 @@ def _is_end(driver: Driver, error: Exception) -> bool:
     return error is driver.core.closed or (driver.over and isinstance(error, ConnectionClosedError))
 
 
-def _listening(sock: socket.socket) -> socket.socket:
-    try:
-        sock.setblocking(False)
-        sock.listen(_BACKLOG)
-    except OSError as error:
-        raise ConfigurationError(f"sock= cannot be listened on: {error}") from error
-    return sock
-
-
 async def _bind(host: str | None, port: int) -> list[socket.socket]:
-    where = f"{host or 'all addresses'} port {port}"
     loop = asyncio.get_running_loop()
-    sockets: list[socket.socket] = []
-    try:
+    with cannot_listen(host, port):
         found = await loop.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        for family, _, _, _, name in dict.fromkeys(found):
-            sockets.append(_listening(socket.create_server(name, family=family)))
-    except (OSError, UnicodeError) as error:
-        for sock in sockets:
-            sock.close()
-        raise ConfigurationError(
-            f"cannot listen on {where} ({error}); is another server running there, or the address"
-            " not of this machine?"
-        ) from error
-    return sockets
+    return listeners(found, host, port)
 
 
 class TLSServerTransport(_ServerTransport):
@@ -264,7 +233,8 @@ class TLSServerTransport(_ServerTransport):
         handler: ``async def handler(connection)``: called for each connection, which is closed
             when it returns.
         on_message: ``def on_message(connection, message)``: called in the read path instead, for
-            speed. What it sends with ``send_nowait`` goes out with one write after each read.
+            speed. What it sends with ``send_nowait`` goes out with one write after each read. If
+            it raises, that is logged, and the connection goes on: the fault is in one message.
         limits: Bounds.
 
     Raises:
@@ -309,7 +279,8 @@ class MTLSServerTransport(_ServerTransport):
         handler: ``async def handler(connection)``: called for each accepted connection, which is
             closed when it returns.
         on_message: ``def on_message(connection, message)``: called in the read path instead, for
-            speed. What it sends with ``send_nowait`` goes out with one write after each read.
+            speed. What it sends with ``send_nowait`` goes out with one write after each read. If
+            it raises, that is logged, and the connection goes on: the fault is in one message.
         on_refused: ``def on_refused(decision, address)``: a plain function.
         limits: Bounds.
 

@@ -1,0 +1,1 @@
+"""The blocking transports, public as ``siptls.sync``."""

@@ -1,0 +1,237 @@
+"""TLSClientTransport on blocking sockets, and `wrap_socket` for those of the application."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Sequence
+
+from siptls.arguments import check_callback, kind_of
+from siptls.errors import (
+    Attempt,
+    ConfigurationError,
+    ConnectionClosedError,
+    HandshakeError,
+)
+from siptls.transports.attempts import failure, no_answer, not_reached, port_of
+from siptls.transports.blocking.connection import Closing, Connection, close_all
+from siptls.transports.known import Core
+from siptls.transports.resolution import (
+    SIPS_PORT,
+    Resolver,
+    Target,
+    check_port,
+    check_resolver,
+    lookup_blocking,
+    resolve,
+)
+from siptls.trust.names import ReferenceIdentity
+from siptls.trust.policy import TrustPolicy, require_policy
+from siptls.wire.connection import ClientConnection, ServerConnection
+from siptls.wire.credential import IS_CREDENTIAL, Credential
+from siptls.wire.limits import Limits, as_limits
+from siptls.wire.telling import Address, OnRefused, address_of
+
+__all__ = ["TLSClientTransport", "wrap_socket"]
+
+
+def wrap_socket(  # noqa: PLR0913  a connection's whole configuration
+    sock: socket.socket,
+    policy: TrustPolicy | None,
+    target: str | ReferenceIdentity | None = None,
+    *,
+    credential: Credential | None = None,
+    server_side: bool = False,
+    mutual: bool = True,
+    on_refused: OnRefused | None = None,
+    limits: Limits | None = None,
+) -> Connection:
+    """Do a handshake on a connected socket of yours.
+
+    Args:
+        sock: A connected stream socket: TCP, Unix, or one of a pair. It belongs to the connection
+            from the handshake on, and is closed with it, or if the handshake fails.
+        policy: Judges the peer. May be None only on a server that is not ``mutual``.
+        target: Whom we expect, for a client: a SIP URI, a domain, or a `ReferenceIdentity`.
+        credential: Our own certificate and key; a server needs one.
+        server_side: Whether we are the server.
+        mutual: For a server: whether the client must show a certificate.
+        on_refused: Called with the decision and the address when the policy refuses.
+        limits: Bounds.
+
+    Raises:
+        ConfigurationError: The arguments contradict each other, or the socket is not connected.
+        PeerRefusedError: The policy refused the peer; ``.decision`` tells why.
+        HandshakeError: The handshake failed for another reason.
+        ConnectionClosedError: The peer closed instead.
+    """
+    bounds = as_limits(limits)
+    check_callback("on_refused", on_refused)
+    _require_connected(sock)
+    address = address_of(sock.getpeername())
+    core: Core
+    if server_side:
+        if target is not None:
+            raise ConfigurationError("a server expects nobody in particular: leave target out")
+        core = ServerConnection(
+            credential,  # type: ignore[arg-type]  # None is refused there
+            policy,
+            mutual=mutual,
+            limits=bounds,
+            address=address,
+        )
+    else:
+        if target is None:
+            raise ConfigurationError("a client expects somebody: pass target=, such as 'sip:a.com'")
+        require_policy(policy)
+        assert policy is not None  # noqa: S101  it is a policy
+        core = ClientConnection(
+            policy,
+            target,
+            credential=credential,
+            limits=bounds,
+            address=address,
+        )
+    return Connection(sock, core, bounds, on_refused=on_refused).handshake()
+
+
+def _require_connected(sock: socket.socket) -> None:
+    if not isinstance(sock, socket.socket):
+        raise ConfigurationError(f"sock is a connected stream socket, not {kind_of(sock)}")
+    try:
+        sock.getpeername()
+    except OSError as error:
+        raise ConfigurationError(f"sock is no connected stream socket: {error.strerror}") from error
+
+
+class TLSClientTransport(Closing):
+    """Opens connections to servers, over TLS, or over MTLS if it has a credential.
+
+    ::
+
+        with TLSClientTransport(policy) as transport:
+            connection = transport.connect("sip:contoso.com")
+
+    Args:
+        policy: Judges each server.
+        credential: Our own certificate and key, for servers that ask for one.
+        resolver: Finds the addresses; by default the operating system does.
+        on_refused: Called with the decision and the address when the policy refuses a server.
+        limits: Bounds.
+
+    Raises:
+        ConfigurationError: The policy, or the resolver, is none.
+    """
+
+    def __init__(
+        self,
+        policy: TrustPolicy,
+        *,
+        credential: Credential | None = None,
+        resolver: Resolver | None = None,
+        on_refused: OnRefused | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        require_policy(policy)
+        IS_CREDENTIAL.check("credential", credential)
+        check_callback("on_refused", on_refused)
+        check_resolver(resolver)
+        self._policy = policy
+        self._credential = credential
+        self._resolver = resolver
+        self._on_refused = on_refused
+        self._limits = as_limits(limits)
+        self._lock = threading.Lock()
+        self._connections: set[Connection] = set()
+        self._closed = False
+
+    def connect(
+        self,
+        target: str | ReferenceIdentity,
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        sock: socket.socket | None = None,
+    ) -> Connection:
+        """Open a connection to whoever proves the target's name.
+
+        Args and errors are those of the asyncio transport's ``connect``; ``Limits`` bounds the
+        time.
+        """
+        if self._closed:
+            raise ConnectionClosedError("the transport is closed: make a new one")
+        if sock is not None:
+            if host is not None or port is not None:
+                raise ConfigurationError("pass sock=, or host= and port=, but not both")
+            _require_connected(sock)
+            return self._establish(sock, ReferenceIdentity.parse(target), None, [])
+        reference = ReferenceIdentity.parse(target)
+        port = port_of(target) if port is None else check_port(port)
+        attempts: list[Attempt] = []
+        for one in self._targets(reference, host, port):
+            address = one.address, one.port
+            try:
+                return self._establish(self._open(one), reference, address, attempts)
+            except (HandshakeError, ConnectionClosedError) as error:
+                attempts.append(Attempt(address, one.host, error))
+        raise failure(reference, attempts)
+
+    def close(self) -> None:
+        """Close every connection in order, and refuse to open more."""
+        with self._lock:
+            self._closed = True
+            connections = list(self._connections)
+        close_all(connections)
+
+    # ------------------------------------------------------------ inside
+
+    def _targets(
+        self, reference: ReferenceIdentity, host: str | None, port: int | None
+    ) -> Sequence[Target]:
+        default = SIPS_PORT if port is None else port
+        if host is not None:
+            return lookup_blocking(host, default, reference)
+        if self._resolver is None:
+            return lookup_blocking(reference.address or reference.domain, default, reference)
+        return resolve(self._resolver, reference, port)
+
+    def _open(self, target: Target) -> socket.socket:
+        seconds = self._limits.connect_timeout
+        try:
+            return socket.create_connection((target.address, target.port), timeout=seconds)
+        except TimeoutError as error:
+            raise no_answer(target, seconds) from error
+        except OSError as error:
+            raise not_reached(target, error) from error
+
+    def _establish(
+        self,
+        sock: socket.socket,
+        reference: ReferenceIdentity,
+        address: Address | None,
+        attempts: list[Attempt],
+    ) -> Connection:
+        core = ClientConnection(
+            self._policy,
+            reference,
+            credential=self._credential,
+            limits=self._limits,
+            address=address,
+        )
+        connection = Connection(
+            sock,
+            core,
+            self._limits,
+            on_refused=self._on_refused,
+            attempts=attempts,
+            on_released=self._forget,
+        )
+        with self._lock:
+            self._connections.add(connection)
+        if self._closed:
+            connection.close()
+        return connection.handshake()
+
+    def _forget(self, connection: Connection) -> None:
+        with self._lock:
+            self._connections.discard(connection)

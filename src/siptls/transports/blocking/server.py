@@ -1,0 +1,323 @@
+"""TLSServerTransport and MTLSServerTransport on blocking sockets: a thread per connection."""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+from siptls.arguments import check_callback
+from siptls.errors import (
+    ConfigurationError,
+    ConnectionClosedError,
+    SIPTLSError,
+)
+from siptls.transports.blocking.connection import Closing, Connection, close_all
+from siptls.transports.listening import cannot_listen, listeners, listening
+from siptls.transports.resolution import (
+    SIPS_PORT,
+    check_port,
+)
+from siptls.transports.service import Service, require_one_handler
+from siptls.trust.policy import TrustPolicy
+from siptls.wire.credential import Credential
+from siptls.wire.limits import Limits, as_limits
+from siptls.wire.message import Message
+from siptls.wire.telling import Address, OnRefused, address_of, shown
+
+__all__ = ["MTLSServerTransport", "TLSServerTransport"]
+
+_log = logging.getLogger("siptls")
+
+# After an accept that failed, most often because there are no more file descriptors.
+_ACCEPT_PAUSE = 0.2
+
+
+class _ServerTransport(Closing):
+    """What both have in common: they differ in whether the client is judged."""
+
+    def __init__(  # noqa: PLR0913  a server's whole configuration
+        self,
+        credential: Credential,
+        policy: TrustPolicy | None,
+        handler: Callable[[Connection], object] | None,
+        *,
+        mutual: bool,
+        on_message: Callable[[Connection, Message], object] | None,
+        on_refused: OnRefused | None,
+        limits: Limits | None,
+    ) -> None:
+        require_one_handler(handler, on_message, "function")
+        for name, callback in (
+            ("handler", handler),
+            ("on_message", on_message),
+            ("on_refused", on_refused),
+        ):
+            check_callback(name, callback)
+        self._limits = as_limits(limits)
+        self._service = Service(credential, policy, mutual, self._limits)
+        self._handler = handler
+        self._on_message = on_message
+        self._on_refused = on_refused
+        self._lock = threading.Lock()
+        self._listeners: dict[socket.socket, threading.Thread] = {}
+        self._connections: set[Connection] = set()
+        self._threads: set[threading.Thread] = set()
+        self._slots = threading.Semaphore(
+            min(self._limits.max_threads, self._limits.max_connections)
+        )
+        self._closed = threading.Event()
+        self._waker, self._woken = socket.socketpair()
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """The ``(address, port)`` of each listening socket."""
+        return tuple(listener.getsockname()[:2] for listener in self._listeners)
+
+    def listen(
+        self,
+        host: str | None = None,
+        port: int = SIPS_PORT,
+        *,
+        sock: socket.socket | None = None,
+    ) -> None:
+        """Begin to accept connections, each in a thread. It may be called several times.
+
+        Args:
+            host: An address or a name of this machine; None for all of its addresses.
+            port: 0 for any that is free; see `addresses`.
+            sock: A bound stream socket to use instead. It belongs to the server from now on.
+
+        Raises:
+            ConfigurationError: The address cannot be listened on.
+            ConnectionClosedError: The server is closed.
+        """
+        if self._closed.is_set():
+            raise ConnectionClosedError("the server is closed: make a new one")
+        sockets = [listening(sock)] if sock is not None else _bind(host, check_port(port))
+        for one in sockets:
+            thread = threading.Thread(target=self._accept, args=[one], daemon=True)
+            self._listeners[one] = thread
+            thread.start()
+
+    def serve_forever(self, *, timeout: float | None = None) -> None:
+        """Wait until the server is closed, or the timeout is over.
+
+        Raises:
+            ConfigurationError: It does not listen.
+        """
+        if not self._listeners and not self._closed.is_set():
+            raise ConfigurationError("the server does not listen: call listen(host, port) first")
+        self._closed.wait(timeout)
+
+    def close(self) -> None:
+        """Stop accepting, close every connection in order, and wait for the handlers.
+
+        A handler learns of it from its connection. One that has not ended ``Limits.close_timeout``
+        after that is left alone: a thread cannot be stopped from outside.
+        """
+        with self._lock:
+            first = not self._closed.is_set()
+            self._closed.set()
+        if first:
+            self._waker.send(b"x")
+            self._slots.release()  # for the accepting thread, if it waits for a slot
+        for one, thread in self._listeners.items():
+            thread.join()
+            one.close()
+        self._listeners = {}
+        with self._lock:
+            connections, threads = list(self._connections), list(self._threads)
+        close_all(connections)
+        end = time.monotonic() + self._limits.close_timeout
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join(max(0, end - time.monotonic()))
+                if thread.is_alive():
+                    _log.error("a handler did not end: thread %s is left alone", thread.name)
+        if first:
+            self._waker.close()
+            self._woken.close()
+
+    # ------------------------------------------------------------ inside
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Accept until the server is closed; while every slot is taken, the next one waits."""
+        poll = select.poll()
+        poll.register(listener, select.POLLIN)
+        poll.register(self._woken, select.POLLIN)
+        while True:
+            poll.poll()
+            self._slots.acquire()
+            if self._closed.is_set():
+                self._slots.release()
+                return
+            try:
+                sock, name = listener.accept()
+            except BlockingIOError:
+                self._slots.release()
+                continue
+            except OSError as error:
+                self._slots.release()
+                _log.error("cannot accept a connection: %s; trying again", error)
+                self._closed.wait(_ACCEPT_PAUSE)
+                continue
+            thread = threading.Thread(target=self._serve, args=[sock, name], daemon=True)
+            try:
+                with self._lock:  # nobody joins one that has not started
+                    thread.start()
+                    self._threads.add(thread)
+            except RuntimeError as error:
+                sock.close()
+                self._slots.release()
+                _log.error("no thread for a connection from %s: %s", shown(address_of(name)), error)
+                self._closed.wait(_ACCEPT_PAUSE)
+
+    def _serve(self, sock: socket.socket, name: object) -> None:
+        address = address_of(name)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            connection = Connection(
+                sock,
+                self._service.connection(address),
+                self._limits,
+                on_refused=self._on_refused,
+                on_released=self._forget,
+            )
+            with self._lock:
+                self._connections.add(connection)
+            try:
+                if not self._closed.is_set():  # else nobody else would close it
+                    self._handle(connection)
+            finally:
+                connection.close()
+        except (OSError, SIPTLSError) as error:
+            sock.close()
+            _log.warning("lost a connection from %s: %s", shown(address), error)
+        finally:
+            with self._lock:
+                self._threads.discard(threading.current_thread())
+            self._slots.release()
+
+    def _forget(self, connection: Connection) -> None:
+        with self._lock:
+            self._connections.discard(connection)
+
+    def _handle(self, connection: Connection) -> None:
+        try:
+            connection.handshake()
+        except SIPTLSError:
+            return  # told already
+        if self._closed.is_set():
+            return
+        try:
+            if self._handler is not None:
+                self._handler(connection)
+            else:
+                self._deliver(connection)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is the application's
+            if error is not connection.closed and not _is_end(connection, error):
+                _log.exception("the handler of %r failed", connection)
+
+    def _deliver(self, connection: Connection) -> None:
+        assert self._on_message is not None  # noqa: S101  else there is a handler
+        for message in connection:
+            try:
+                self._on_message(connection, message)
+            except Exception as error:  # noqa: BLE001  whatever it is, it is the application's
+                if not _is_end(connection, error):
+                    _log.exception("on_message of %r failed", connection)
+
+
+class TLSServerTransport(_ServerTransport):
+    """Accepts clients over TLS. They show no certificate, so that ``connection.peer`` is None.
+
+    Args:
+        credential: Our own certificate and key.
+        handler: ``def handler(connection)``: called for each accepted connection in a thread of its
+            own; the connection is closed when it returns.
+        on_message: ``def on_message(connection, message)``: called for each message instead.
+        limits: Bounds; ``max_threads`` is that of the connections served at once.
+
+    Raises:
+        ConfigurationError: Neither a handler nor on_message, or both.
+        CertificateError: OpenSSL does not take the credential.
+    """
+
+    def __init__(
+        self,
+        credential: Credential,
+        handler: Callable[[Connection], object] | None = None,
+        *,
+        on_message: Callable[[Connection, Message], object] | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        super().__init__(
+            credential,
+            None,
+            handler,
+            mutual=False,
+            on_message=on_message,
+            on_refused=None,
+            limits=limits,
+        )
+
+
+class MTLSServerTransport(_ServerTransport):
+    """Accepts clients whose certificate the policy believes, each in a thread of its own.
+
+    ::
+
+        with MTLSServerTransport(credential, policy, handler) as server:
+            server.listen("192.0.2.1", 5061)
+            server.serve_forever()
+
+    Args:
+        credential: Our own certificate and key.
+        policy: Judges each client.
+        handler: ``def handler(connection)``: called for each accepted connection in a thread of its
+            own; the connection is closed when it returns.
+        on_message: ``def on_message(connection, message)``: called for each message instead.
+        on_refused: ``def on_refused(decision, address)``.
+        limits: Bounds; ``max_threads`` is that of the connections served at once.
+
+    Raises:
+        ConfigurationError: No policy; or neither a handler nor on_message, or both.
+        CertificateError: OpenSSL does not take the credential.
+    """
+
+    def __init__(  # noqa: PLR0913  a server's whole configuration
+        self,
+        credential: Credential,
+        policy: TrustPolicy,
+        handler: Callable[[Connection], object] | None = None,
+        *,
+        on_message: Callable[[Connection, Message], object] | None = None,
+        on_refused: OnRefused | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        super().__init__(
+            credential,
+            policy,
+            handler,
+            mutual=True,
+            on_message=on_message,
+            on_refused=on_refused,
+            limits=limits,
+        )
+
+
+def _bind(host: str | None, port: int) -> list[socket.socket]:
+    with cannot_listen(host, port):
+        found = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    return listeners(found, host, port)
+
+
+def _is_end(connection: Connection, error: Exception) -> bool:
+    """Whether an error only tells that the connection is over, which is told already."""
+    return connection.closed is not None and isinstance(error, SIPTLSError)

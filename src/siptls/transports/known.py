@@ -1,0 +1,60 @@
+"""What is known of a connection, in each world of input and output."""
+
+from __future__ import annotations
+
+from siptls.errors import SIPTLSError
+from siptls.trust.decision import Decision, Peer
+from siptls.trust.names import ReferenceIdentity
+from siptls.wire.connection import ClientConnection, ServerConnection
+from siptls.wire.telling import Address, shown
+from siptls.wire.tls import TLSInfo
+
+__all__ = ["Core", "Known"]
+
+Core = ClientConnection | ServerConnection
+
+
+class Known:
+    """Gives a connection what its sans-I/O core knows."""
+
+    @property
+    def _known(self) -> Core:
+        """The sans-I/O connection."""
+        raise NotImplementedError
+
+    @property
+    def remote_address(self) -> Address | None:
+        """The peer's ``(address, port)``; None if the socket has no such thing."""
+        raise NotImplementedError
+
+    @property
+    def closed(self) -> SIPTLSError | None:
+        """Why the connection is over; None while it is not, as far as anybody has looked."""
+        raise NotImplementedError
+
+    @property
+    def peer(self) -> Peer | None:
+        """Who the peer has proven to be; None for a client of a server that asks for nothing."""
+        return self._known.peer
+
+    @property
+    def decision(self) -> Decision | None:
+        """The policy's decision about the peer; None in the same case."""
+        return self._known.decision
+
+    @property
+    def reference(self) -> ReferenceIdentity | None:
+        """Whom we asked for; None on a server."""
+        return self._known.reference
+
+    @property
+    def tls(self) -> TLSInfo | None:
+        """What was negotiated."""
+        return self._known.tls
+
+    def __repr__(self) -> str:
+        who = "a client" if self.reference is None else str(self.reference)
+        if self.peer is not None:
+            who = ", ".join(sorted(self.peer.domains | self.peer.hosts))
+        state = "" if self.closed is None else ", closed"
+        return f"<Connection with {who} at {shown(self.remote_address)}{state}>"

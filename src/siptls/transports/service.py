@@ -1,0 +1,66 @@
+"""Service: what a server is given once, and makes each of its connections from."""
+
+from __future__ import annotations
+
+import time
+
+from attrs import frozen
+
+from siptls.errors import ConfigurationError
+from siptls.trust.policy import TrustPolicy
+from siptls.wire.connection import ServerConnection, Timer
+from siptls.wire.credential import Credential
+from siptls.wire.limits import Limits
+from siptls.wire.telling import Address
+
+__all__ = ["Service", "require_one_handler"]
+
+
+@frozen
+class Service:
+    """A server's own certificate, and whom it takes.
+
+    Attributes:
+        credential: Our own certificate and key.
+        policy: Judges each client; None if it shows no certificate.
+        mutual: Whether it must show one.
+        limits: Bounds.
+
+    Raises:
+        ConfigurationError: Mutual without a policy.
+        CertificateError: OpenSSL does not take the credential.
+    """
+
+    credential: Credential
+    policy: TrustPolicy | None
+    mutual: bool
+    limits: Limits
+
+    def __attrs_post_init__(self) -> None:
+        self.connection(None)  # whatever is wrong with them is told now
+
+    def connection(
+        self, address: Address | None, timer: Timer = time.monotonic
+    ) -> ServerConnection:
+        """Make the core of a new connection."""
+        return ServerConnection(
+            self.credential,
+            self.policy,
+            mutual=self.mutual,
+            limits=self.limits,
+            address=address,
+            timer=timer,
+        )
+
+
+def require_one_handler(handler: object, on_message: object, kind: str) -> None:
+    """Check that a server has either of both.
+
+    Raises:
+        ConfigurationError: It has neither, or both.
+    """
+    if (handler is None) is (on_message is None):
+        raise ConfigurationError(
+            f"a server has either a handler (a {kind} that gets each connection), or on_message= (a"
+            " plain function that gets each message)"
+        )

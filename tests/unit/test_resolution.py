@@ -1,0 +1,144 @@
+"""From a name to addresses: what the system says, and how it is told when it says nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from typing import Any
+
+import pytest
+
+from siptls import ConfigurationError, ReferenceIdentity, ResolutionError, SystemResolver, Target
+from siptls.transports.resolution import SIPS_PORT, Resolver, check_port, lookup
+
+CONTOSO = ReferenceIdentity.parse("contoso.com")
+
+
+def system(monkeypatch: pytest.MonkeyPatch, answer: Exception | list[str]) -> list[tuple[Any, Any]]:
+    """Let the running loop's getaddrinfo give these addresses, or fail; note what it is asked."""
+    asked: list[tuple[Any, Any]] = []
+
+    async def getaddrinfo(host: str, port: int, *, type: int) -> list[Any]:  # noqa: A002
+        assert type == socket.SOCK_STREAM
+        asked.append((host, port))
+        if isinstance(answer, Exception):
+            raise answer
+        return [(socket.AF_INET, type, 6, "", (address, port)) for address in answer]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    return asked
+
+
+# ---------------------------------------------------------------- what is found
+
+
+async def test_localhost_has_a_loopback_address() -> None:
+    targets = await lookup("localhost", 5061, CONTOSO)
+    assert {target.address for target in targets} & {"127.0.0.1", "::1"}
+    for target in targets:
+        assert (target.port, target.host, target.reference) == (5061, "localhost", CONTOSO)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+async def test_an_address_stays_itself_and_is_no_host_name(address: str) -> None:
+    targets = await lookup(address, 5062, CONTOSO)
+    assert targets == [Target(address, 5062, host=None, reference=CONTOSO)]
+
+
+async def test_addresses_keep_the_systems_order_and_come_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The system sorts them (RFC 6724), and gives one twice if the hosts file does."""
+    system(monkeypatch, ["2001:db8::1", "192.0.2.2", "2001:db8::1", "192.0.2.1"])
+    targets = await lookup("sip.contoso.com", 5061, CONTOSO)
+    addresses = [target.address for target in targets]
+    assert addresses == ["2001:db8::1", "192.0.2.2", "192.0.2.1"]
+    assert {(target.priority, target.weight) for target in targets} == {(0, 0)}
+
+
+@pytest.mark.parametrize(("port", "asked"), [(None, SIPS_PORT), (5099, 5099), (0, 0)])
+async def test_the_system_resolver_looks_for_the_domain_itself(
+    monkeypatch: pytest.MonkeyPatch, port: int | None, asked: int
+) -> None:
+    noted = system(monkeypatch, ["192.0.2.1"])
+    targets = await SystemResolver().resolve(CONTOSO, service="sips", port=port)
+    assert noted == [("contoso.com", asked)]
+    assert targets == [Target("192.0.2.1", asked, host="contoso.com", reference=CONTOSO)]
+
+
+def test_a_resolver_is_any_object_with_the_method() -> None:
+    assert isinstance(SystemResolver(), Resolver)
+    assert not isinstance(object(), Resolver)
+    assert SystemResolver() == SystemResolver()
+
+
+# ---------------------------------------------------------------- what is not found
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "Name or service"),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), "Temporary failure"),
+        (socket.gaierror(socket.EAI_FAIL, "Non-recoverable"), "Non-recoverable"),
+        # What Python makes of EAI_SYSTEM: no file descriptor is left, say.
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
+        (TimeoutError(errno.ETIMEDOUT, "Connection timed out"), "Connection timed out"),
+    ],
+)
+async def test_an_answer_that_cannot_be_had(
+    monkeypatch: pytest.MonkeyPatch, fault: Exception, said: str
+) -> None:
+    system(monkeypatch, fault)
+    with pytest.raises(ResolutionError, match=f"no address for 'no.example' .{said}") as caught:
+        await lookup("no.example", 5061, CONTOSO)
+    assert caught.value.__cause__ is fault
+    assert "check the name" in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "a..example", "\u00e4" * 64])
+async def test_what_can_be_no_host_name_is_the_applications_fault(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="is no host name: "):
+        await lookup(host, 5061, CONTOSO)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "x"), ResolutionError),
+        (ValueError("embedded null character"), ConfigurationError),
+    ],
+)
+async def test_a_host_in_an_error_is_printable(
+    monkeypatch: pytest.MonkeyPatch, fault: Exception, kind: type[Exception]
+) -> None:
+    system(monkeypatch, fault)
+    with pytest.raises(kind) as caught:
+        await lookup("no\n\x1b[31m\0.example", 5061, CONTOSO)
+    assert str(caught.value).isprintable()
+
+
+async def test_a_lookup_can_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forever(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", forever)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await lookup("slow.example", 5061, CONTOSO)
+
+
+# ---------------------------------------------------------------- ports
+
+
+@pytest.mark.parametrize("port", [0, 1, SIPS_PORT, 65535])
+def test_ports(port: int) -> None:
+    assert check_port(port) == port
+
+
+@pytest.mark.parametrize("port", [-1, 65536, 99999, 10**30, "5061", 5061.0, None, b"\x13\xc5"])
+def test_what_is_no_port(port: Any) -> None:
+    with pytest.raises(ConfigurationError, match="a port is a number from 0 to 65535, not ") as e:
+        check_port(port)
+    assert repr(port) in str(e.value)
