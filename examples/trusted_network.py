@@ -21,6 +21,7 @@ import sys
 from attrs import define, field
 
 from siptls import (
+    Alert,
     Connection,
     Credential,
     Decision,
@@ -429,32 +430,38 @@ class Verdicts:
         self.failures += not holds
         print(f"  {'ok   ' if holds else 'WRONG'} {what}")
 
-    def expect_code(self, what: str, code: str, decision: Decision | None) -> None:
-        """Print a decision that must have a code, and its explanation."""
+    def expect_code(
+        self, what: str, code: str, decision: Decision | None, told: Alert | None = None
+    ) -> None:
+        """Print a decision that must have a code, its explanation, and what the peer was told."""
         found = "no decision at all" if decision is None else decision.code
         self.expect(
             what if found == code else f"{what}: {code} expected, {found} found", found == code
         )
+        if told is not None:
+            print(f"        (it saw TLS alert {told})")
         if decision is not None:
             print("".join(f"        {line}\n" for line in decision.explain().splitlines()))
 
 
-async def knock(network: Network, server: Server, credential: Credential | None) -> Decision | None:
-    """Try to get in where servers meet; give the decision of the server."""
+async def knock(
+    network: Network, server: Server, credential: Credential | None
+) -> tuple[Decision | None, Alert | None]:
+    """Try to get in where servers meet; give the server's decision, and the alert that we saw."""
     believes_it = Enterprise([server.domain], network.cas[server.domain].authority())
     host, port = server.for_servers.addresses[0]
     accepted, refused = len(server.accepted), len(server.refusals)
+    alert = None
     async with TLSClientTransport(believes_it, credential=credential) as transport:
         try:
             connection = await transport.connect(server.domain, host=host, port=port)
-            await (
-                connection.ping()
-            )  # a TLS 1.3 client learns from its first read that it is refused
+            # With TLS 1.3 a client learns from its first read that it is refused.
+            await connection.ping()
         except RefusedByPeerError as error:
-            print(f"        (the impostor saw TLS alert {error.alert})")
-    if len(server.refusals) > refused and len(server.accepted) == accepted:
-        return server.refusals[-1]
-    return server.accepted[-1].decision if len(server.accepted) > accepted else None
+            alert = error.alert
+    if len(server.accepted) > accepted:
+        return server.accepted[-1].decision, alert
+    return (server.refusals[-1] if len(server.refusals) > refused else None), alert
 
 
 async def lure(policy: TrustPolicy, target: str, fake: Credential) -> Decision | None:
@@ -484,7 +491,7 @@ async def try_impostors(network: Network, verdicts: Verdicts) -> None:
     at_edge = of_contoso | Federation([Partner(["fabrikam.com"], fabrikam.authority())])
 
     async def inbound(what: str, code: str, server: Server, credential: Credential | None) -> None:
-        verdicts.expect_code(what, code, await knock(network, server, credential))
+        verdicts.expect_code(what, code, *await knock(network, server, credential))
 
     async def outbound(
         what: str, code: str, policy: TrustPolicy, to: str, fake: Credential

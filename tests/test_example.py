@@ -5,11 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import runpy
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from siptls import (
+    ClientConnection,
+    ConnectionClosed,
+    ConnectionClosedError,
+    Enterprise,
+    RefusedByPeerError,
+)
+from siptls.testing import CertificateAuthority
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "trusted_network.py"
 
@@ -51,3 +63,193 @@ def test_it_exits_with_1_if_an_impostor_gets_in(
         "WRONG a server of our own that is not on the trusted server list"
         in capsys.readouterr().out
     )
+
+
+def test_the_loop_of_your_own_runs() -> None:
+    example = EXAMPLE.parent / "own_loop.py"
+    run = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", example],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.splitlines()[-1] == "the client got SIP/2.0 200 OK"
+
+
+def test_the_loop_of_your_own_is_short() -> None:
+    """It is there to be read, and copied."""
+    text = (EXAMPLE.parent / "own_loop.py").read_text(encoding="utf-8")
+    assert len(text.split("class Loop")[1].split("if __name__")[0].splitlines()) < 80
+
+
+def test_the_loop_of_your_own_tells_of_an_end_that_it_finds_while_writing() -> None:
+    example = runpy.run_path(str(EXAMPLE.parent / "own_loop.py"))
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    events: list[object] = []
+    loop = example["Loop"]()
+    core = ClientConnection(POLICY, "contoso.com")
+    loop.add(ours, core, lambda _, event: events.append(event))
+    loop.selector.close()
+    assert [type(event) for event in events] == [ConnectionClosed]
+    assert ours.fileno() == -1
+
+
+# ------------------------------------------------------------ a stack that knows no TLS
+
+CA, STRANGER = CertificateAuthority("Contoso CA"), CertificateAuthority("Contoso CA")
+POLICY = Enterprise(["contoso.com"], CA.authority())
+ANYWHERE = ("127.0.0.1", 0)
+
+
+@pytest.fixture(name="aio")
+def with_aiosipua() -> SimpleNamespace:
+    """The example's names, and aiosipua's."""
+    pytest.importorskip("aiosipua", reason="aiosipua is in the dependency group frameworks")
+    return SimpleNamespace(**runpy.run_path(str(EXAMPLE.parent / "with_aiosipua.py")))
+
+
+async def until(what: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not what():  # noqa: ASYNC110  what it waits for has no event
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.usefixtures("aio")
+def test_a_stack_that_knows_no_tls_registers_and_calls_over_mtls() -> None:
+    run = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", EXAMPLE.parent / "with_aiosipua.py"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.splitlines() == [
+        "the phones: connected with the proven contoso.com",
+        "the server: got a registration, from the proven pbx.contoso.com",
+        "the server: sip:lobby@pbx.contoso.com calls, from the proven pbx.contoso.com",
+        "the phones: answered by the proven contoso.com",
+        "the server: sip:lobby@pbx.contoso.com hangs up",
+    ]
+
+
+def test_the_transport_for_it_is_short() -> None:
+    text = (EXAMPLE.parent / "with_aiosipua.py").read_text(encoding="utf-8")
+    assert len(text.split("class MTLSSipTransport")[1].split("\nclass ")[0].splitlines()) < 100
+
+
+def test_the_stack_hears_nothing_of_a_stranger(aio: SimpleNamespace) -> None:
+    async def main() -> None:
+        heard: list[object] = []
+        refused: list[str] = []
+        lost: list[object] = []
+        server = aio.MTLSSipTransport(
+            CA.issue("sip:contoso.com"),
+            POLICY,
+            ANYWHERE,
+            on_refused=lambda decision, _: refused.append(decision.code),
+        )
+        server.on_message = lambda message, _: heard.append(message)
+        await server.start()
+        stranger = aio.MTLSSipTransport(
+            STRANGER.issue("sip:pbx.contoso.com"),
+            POLICY,
+            ANYWHERE,
+            on_lost=lambda _, reason: lost.append(reason),
+        )
+        addr = await stranger.connect("sip:contoso.com", server.local_addr)
+        aio.SipUAC(stranger).send_invite("sip:lobby@pbx.contoso.com", "sip:a@contoso.com", addr)
+        await until(lambda: lost and refused)
+        assert isinstance(lost[0], RefusedByPeerError)
+        assert refused == ["path.signature"]  # of our CA's name, and not of its key
+        assert heard == []
+        with pytest.raises(ConnectionClosedError, match="no connection with"):
+            stranger.peer_of(addr)
+        await stranger.stop()
+        await server.stop()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("who", ["sip:lobby@contoso.com", "sip:lobby@fabrikam.com", "sip:@"])
+def test_who_speaks_for_a_domain_that_it_has_not_proven_is_forbidden(
+    aio: SimpleNamespace, who: str
+) -> None:
+    async def main() -> None:
+        server = aio.Server(aio.MTLSSipTransport(CA.issue("sip:contoso.com"), POLICY, ANYWHERE))
+        transport = aio.MTLSSipTransport(CA.issue("sip:pbx.contoso.com"), POLICY, ANYWHERE)
+        uac = aio.SipUAC(transport)
+        phones = aio.SipUAS(transport, uac=uac)
+        await server.start()
+        await phones.start()
+        addr = await transport.connect("sip:contoso.com", server.transport.local_addr)
+        call = uac.send_invite(who, "sip:alice@contoso.com", addr)
+        with pytest.raises(RuntimeError, match="403"):
+            await call.wait_answered(10)
+        failed: list[int] = []
+        registration = aio.Registration(uac, who, addr, registrar_uri="sip:contoso.com")
+        registration.on_failed = lambda _, status, reason: failed.append(status)
+        registration.register()
+        await until(lambda: failed)
+        assert failed == [403]
+        await phones.stop()
+        await server.stop()
+
+    asyncio.run(main())
+
+
+def test_a_response_goes_to_whoever_asked_whatever_the_via_says(aio: SimpleNamespace) -> None:
+    """By its Via a peer could otherwise have another peer get the response."""
+
+    async def main() -> None:
+        server = aio.Server(aio.MTLSSipTransport(CA.issue("sip:contoso.com"), POLICY, ANYWHERE))
+        await server.start()
+        got: list[list[bytes]] = [[], []]
+        clients = []
+        for messages in got:
+            client = aio.MTLSSipTransport(CA.issue("sip:pbx.contoso.com"), POLICY, ANYWHERE)
+            client.on_message = lambda message, _, into=messages: into.append(bytes(message))
+            addr = await client.connect("sip:contoso.com", server.transport.local_addr)
+            clients.append(client)
+        await until(lambda: len(server.transport._connections) == 2)
+        asking = clients[0]._connections[addr]
+        other = clients[1]._connections[addr].local_address
+        via = f"127.0.0.1;branch=z9hG4bK1;received=127.0.0.1;rport={other[1]}"
+        await asking.send(
+            f"OPTIONS sip:contoso.com SIP/2.0\r\nVia: SIP/2.0/TLS {via}\r\n"
+            "From: <sip:pbx.contoso.com>;tag=1\r\nTo: <sip:contoso.com>\r\nCall-ID: 1\r\n"
+            "CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n".encode()
+        )
+        await until(lambda: got[0] or got[1])
+        assert [len(messages) for messages in got] == [1, 0]
+        for each in (*clients, server):
+            await each.stop()
+
+    asyncio.run(main())
+
+
+def test_a_connection_that_is_over_is_gone_and_what_is_sent_there_raises(
+    aio: SimpleNamespace,
+) -> None:
+    async def main() -> None:
+        server = aio.MTLSSipTransport(CA.issue("sip:contoso.com"), POLICY, ANYWHERE)
+        client = aio.MTLSSipTransport(CA.issue("sip:pbx.contoso.com"), POLICY, ANYWHERE)
+        await server.start()
+        addr = await client.connect("sip:contoso.com", server.local_addr)
+        assert client.peer_of(addr).domains == {"contoso.com"}
+        first = client._connections[addr]
+        with pytest.raises(ConnectionClosedError, match="there is another"):
+            await client.connect("sip:contoso.com", server.local_addr)
+        assert client._connections == {addr: first}
+        await server.stop()
+        await until(lambda: not client._connections)
+        with pytest.raises(ConnectionClosedError, match="no connection with"):
+            aio.SipUAC(client).send_invite("sip:pbx.contoso.com", "sip:contoso.com", addr)
+        await client.stop()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
