@@ -2,6 +2,8 @@
 # make test     every test
 # make check    lint, types, and the tests with coverage
 # make test-lowest   every test, with the lowest versions of the dependencies
+# make conformance   x509-limbo and NIST PKITS; SIPTLS_CONFORMANCE names the folder of the former
+# make bench    speed, side by side with the alternative
 #
 # Each makes what it needs in .venv. Another Python: make test PYTHON=python3.13
 
@@ -19,7 +21,7 @@ BIN := $(VENV)/bin
 PACKAGE := $(VENV)/.package-$(VERSION)
 TOOLS := $(VENV)/.tools-$(VERSION)
 
-.PHONY: demo test check test-lowest help clean
+.PHONY: demo test check test-lowest conformance bench help clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -36,6 +38,19 @@ check: $(TOOLS)
 	$(BIN)/mypy
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage report
+	$(BIN)/coverage run -m pytest -q $(TRUST_TESTS)
+	$(BIN)/coverage report --include 'src/siptls/trust/*' --fail-under=100
+
+# The rules about trust are covered whole by their own unit tests, without any other.
+TRUST_TESTS := $(patsubst src/siptls/trust/%.py,tests/unit/test_%.py,\
+	$(filter-out %/__init__.py,$(wildcard src/siptls/trust/*.py)))
+
+conformance: $(TOOLS)
+	$(BIN)/pip install --quiet --group conformance
+	$(BIN)/python -m pytest tests/conformance $(ARGS)
+
+bench: $(PACKAGE)
+	$(BIN)/python benchmarks/federation.py
 
 test-lowest: LOWEST := $(VENV)-lowest
 test-lowest:
@@ -60,7 +75,7 @@ $(PACKAGE): pyproject.toml
 	@touch $@
 
 $(TOOLS): $(PACKAGE)
-	$(BIN)/pip install --quiet --group test --group check
+	$(BIN)/pip install --quiet --group test --group frameworks --group check
 	@touch $@
 
 clean:

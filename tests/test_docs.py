@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
-from siptls import Alert, Code
+import pytest
+
+from siptls import (
+    Alert,
+    Authority,
+    Blocked,
+    Code,
+    Enterprise,
+    Federation,
+    NameRules,
+    Partner,
+    TrustedServers,
+    load_policy,
+)
+from siptls.testing import CertificateAuthority, pem
 from siptls.wire.verdict import alert_for
 
 ROOT = Path(__file__).parent.parent
@@ -27,3 +43,68 @@ def test_every_link_leads_somewhere() -> None:
         text = page.read_text(encoding="utf-8")
         for link in re.findall(r"\]\((?!https?://)([^)#]+)", text):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+HOW_TO = (ROOT / "docs" / "how-to").glob("*.md")
+TESTS = {
+    name: text
+    for page in HOW_TO
+    for name, text in re.findall(
+        r"```python\n# (test_\S+\.py)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL
+    )
+}
+
+
+@pytest.mark.parametrize("name", sorted(TESTS))
+def test_the_tests_in_the_how_tos_pass(name: str, tmp_path: Path) -> None:
+    """With the plugin's fixtures, as a user has them: in a process and a folder of their own."""
+    (tmp_path / name).write_text(TESTS[name], encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", name]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert f"{TESTS[name].count('def test_')} passed" in done.stdout
+
+
+PROGRAMS = {
+    name: text
+    for page in (ROOT / "docs" / "how-to").glob("*.md")
+    for name, text in re.findall(
+        r"```python\n# (?!test_)(\S+\.py)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL
+    )
+}
+SAID = {
+    "streams.py": ["to ['contoso.com']", "from ['contoso.com'] b'hello\\n'"],
+    "threads.py": ["SIP/2.0 200 OK"],
+}
+
+
+@pytest.mark.parametrize("name", sorted(PROGRAMS))
+def test_the_programs_in_the_how_tos_run(name: str, tmp_path: Path) -> None:
+    contoso = CertificateAuthority("Contoso CA", seed="docs")
+    (tmp_path / "contoso-ca.pem").write_bytes(contoso.pem)
+    (tmp_path / "contoso.pem").write_bytes(pem(contoso.issue("sip:contoso.com")))
+    (tmp_path / name).write_text(PROGRAMS[name], encoding="utf-8")
+    command = [sys.executable, "-W", "error", name]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(done.stdout.splitlines()) == sorted(SAID[name])
+
+
+def test_the_policy_file_in_the_docs_is_what_it_is_said_to_be(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "reference" / "policy-file.md").read_text(encoding="utf-8")
+    file = tmp_path / "policy.toml"
+    file.write_text(re.findall(r"```toml\n(.*?)```", text, re.DOTALL)[0], encoding="utf-8")
+    contoso = CertificateAuthority("Contoso CA", seed="docs")
+    fabrikam = CertificateAuthority("Fabrikam CA", seed="docs")
+    (tmp_path / "contoso-ca.pem").write_bytes(contoso.pem)
+    (tmp_path / "fabrikam-ca.pem").write_bytes(fabrikam.pem)
+    ours = Enterprise(["contoso.com"], contoso.authority()) & TrustedServers(["edge.contoso.com"])
+    partners = [
+        Partner(["fabrikam.com"], fabrikam.authority()),
+        Partner(["woodgrove.example"], Authority.public(), names=NameRules.RFC9525),
+    ]
+    assert load_policy(file) == (ours | Federation(partners)) & Blocked(["evil.example"])

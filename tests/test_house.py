@@ -15,19 +15,29 @@ SOURCE = Path(siptls.__file__).parent
 # the files in this order never meets a name that he does not know.
 ORDER = [
     "siptls.errors",
+    "siptls.arguments",
     "siptls.pem",
     "siptls.trust",
     "siptls.trust.names",
+    "siptls.trust.presented",
+    "siptls.trust.rules",
     "siptls.trust.codes",
+    "siptls.trust.fault",
     "siptls.trust.evidence",
-    "siptls.trust.decision",
     "siptls.trust.purposes",
+    "siptls.trust.profile",
+    "siptls.trust.constraints",
+    "siptls.trust.diagnosis",
+    "siptls.trust.decision",
     "siptls.trust.authority",
     "siptls.trust.policy",
     "siptls.trust.scope",
+    "siptls.trust.blocked",
     "siptls.trust.enterprise",
     "siptls.trust.federation",
     "siptls.trust.public",
+    "siptls.trust.pins",
+    "siptls.policyfile",
     "siptls.wire",
     "siptls.wire.limits",
     "siptls.wire.message",
@@ -35,10 +45,22 @@ ORDER = [
     "siptls.wire.credential",
     "siptls.wire.verdict",
     "siptls.wire.tls",
+    "siptls.wire.telling",
+    "siptls.wire.sslobjects",
+    "siptls.wire.sslcontext",
     "siptls.wire.events",
     "siptls.wire.connection",
     "siptls.transports",
     "siptls.transports.resolution",
+    "siptls.transports.attempts",
+    "siptls.transports.listening",
+    "siptls.transports.known",
+    "siptls.transports.service",
+    "siptls.transports.blocking",
+    "siptls.transports.blocking.timeouts",
+    "siptls.transports.blocking.connection",
+    "siptls.transports.blocking.client",
+    "siptls.transports.blocking.server",
     "siptls.transports.aio",
     "siptls.transports.aio.closing",
     "siptls.transports.aio.driver",
@@ -46,7 +68,10 @@ ORDER = [
     "siptls.transports.aio.client",
     "siptls.transports.aio.server",
     "siptls",
+    "siptls.sync",
     "siptls.testing.pki",
+    "siptls.testing.expectations",
+    "siptls.testing.plugin",
     "siptls.testing.pairs",
     "siptls.testing",
 ]
@@ -135,14 +160,15 @@ def test_wire_touches_no_socket_and_no_event_loop(module: str) -> None:
 
 # The public names. One may be added here; none may be renamed or taken away.
 PUBLIC = """
-    KEEPALIVE_PING KEEPALIVE_PONG Alert AnyDomain Attempt Authority BelievedName CertificateError
-    ClientConnection Code Combinable CombinableCondition Condition ConfigurationError Connection
-    ConnectionClosed ConnectionClosedError Credential Decision Enterprise Event Evidence Federation
-    FramingError HandshakeError HandshakeTimeout KeyPurposes LimitError Limits MTLSServerTransport
-    Message MessageFramer MessageReceived NameKind NameRules Partner Peer PeerAccepted PeerRefused
-    PeerRefusedError Ping Pong ReferenceIdentity RefusedByPeer RefusedByPeerError ResolutionError
+    KEEPALIVE_PING KEEPALIVE_PONG Alert AnyDomain Attempt Authority BelievedName Blocked
+    CertificateError ClientConnection Code Combinable CombinableCondition Condition
+    ConfigurationError Connection ConnectionClosed ConnectionClosedError Credential Decision
+    Enterprise Event Evidence Fault Federation FramingError HandshakeError HandshakeTimeout
+    KeyPurposes LimitError Limits OperationTimeout MTLSServerTransport Message MessageFramer
+    MessageReceived NameKind NameRules Partner Peer PeerAccepted PeerRefused PeerRefusedError Ping
+    Pinned PolicySSLContext Pong ReferenceIdentity RefusedByPeer RefusedByPeerError ResolutionError
     Resolver Role SIPTLSError ServerConnection SystemResolver TLSClientTransport TLSInfo
-    TLSServerTransport Target Trust TrustPolicy TrustedServers __version__
+    TLSServerTransport Target Trust TrustPolicy TrustedServers __version__ dump_policy load_policy
 """.split()  # noqa: SIM905  a list of words, to be read
 
 # Of the classes that applications hold in their hands: what they may call.
@@ -159,9 +185,9 @@ MEMBERS = {
     "MTLSServerTransport": "listen addresses serve_forever aclose __aenter__ __aexit__",
     "Message": "data head body start_line is_request method status header headers reply",
     "MessageFramer": "feed",
-    "NameRules": "RFC5922 OCS",
-    "KeyPurposes": "SIP",
-    "Peer": "names domains hosts trust chain expires speaks_for",
+    "NameRules": "RFC5922 OCS RFC9525 TEAMS SIP_SERVICES count answers",
+    "KeyPurposes": "SIP ROLE RFC5924",
+    "Peer": "names domains hosts addresses users trust chain expires speaks_for",
     "ReferenceIdentity": "parse domain host",
     "ServerConnection": "receive_data receive_eof events data_to_send send ping close deadline"
     " handle_deadline peer decision reference tls closed established",
@@ -204,6 +230,7 @@ def test_the_reason_codes_are_these() -> None:
         "path.signature",
         "path.unknown-ca",
         "path.weak-key",
+        "pin.mismatch",
         "policy.error",
         "purpose.unacceptable",
         "server.not-listed",
