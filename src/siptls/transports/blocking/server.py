@@ -66,6 +66,7 @@ class _ServerTransport(Closing):
         self._listeners: dict[socket.socket, threading.Thread] = {}
         self._connections: set[Connection] = set()
         self._threads: set[threading.Thread] = set()
+        self._ending: list[threading.Thread] = []  # done, but for the last of their steps
         self._slots = threading.Semaphore(
             min(self._limits.max_threads, self._limits.max_connections)
         )
@@ -130,7 +131,8 @@ class _ServerTransport(Closing):
             one.close()
         self._listeners = {}
         with self._lock:
-            connections, threads = list(self._connections), list(self._threads)
+            connections, threads = list(self._connections), [*self._threads, *self._ending]
+            self._ending = []
         close_all(connections)
         end = time.monotonic() + self._limits.close_timeout
         for thread in threads:
@@ -170,6 +172,9 @@ class _ServerTransport(Closing):
                 with self._lock:  # nobody joins one that has not started
                     thread.start()
                     self._threads.add(thread)
+                    ended, self._ending = self._ending, []
+                for one in ended:
+                    one.join()
             except RuntimeError as error:
                 sock.close()
                 self._slots.release()
@@ -200,6 +205,7 @@ class _ServerTransport(Closing):
         finally:
             with self._lock:
                 self._threads.discard(threading.current_thread())
+                self._ending.append(threading.current_thread())
             self._slots.release()
 
     def _forget(self, connection: Connection) -> None:
