@@ -8,9 +8,9 @@ import runpy
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -111,10 +111,15 @@ def with_aiosipua() -> SimpleNamespace:
     return SimpleNamespace(**runpy.run_path(str(EXAMPLE.parent / "with_aiosipua.py")))
 
 
-async def until(what: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not what():  # noqa: ASYNC110  what it waits for has no event
-            await asyncio.sleep(0.01)
+class Told(asyncio.Queue[Any]):
+    """A callback: what it is told waits to be got."""
+
+    def __call__(self, *what: object) -> None:
+        self.put_nowait(what)
+
+    async def soon(self) -> Any:
+        async with asyncio.timeout(10):
+            return await self.get()
 
 
 @pytest.mark.usefixtures("aio")
@@ -144,13 +149,12 @@ def test_the_transport_for_it_is_short() -> None:
 def test_the_stack_hears_nothing_of_a_stranger(aio: SimpleNamespace) -> None:
     async def main() -> None:
         heard: list[object] = []
-        refused: list[str] = []
-        lost: list[object] = []
+        refused, lost = Told(), Told()
         server = aio.MTLSSipTransport(
             CA.issue("sip:contoso.com"),
             POLICY,
             ANYWHERE,
-            on_refused=lambda decision, _: refused.append(decision.code),
+            on_refused=refused,
         )
         server.on_message = lambda message, _: heard.append(message)
         await server.start()
@@ -158,13 +162,14 @@ def test_the_stack_hears_nothing_of_a_stranger(aio: SimpleNamespace) -> None:
             STRANGER.issue("sip:pbx.contoso.com"),
             POLICY,
             ANYWHERE,
-            on_lost=lambda _, reason: lost.append(reason),
+            on_lost=lost,
         )
         addr = await stranger.connect("sip:contoso.com", server.local_addr)
         aio.SipUAC(stranger).send_invite("sip:lobby@pbx.contoso.com", "sip:a@contoso.com", addr)
-        await until(lambda: lost and refused)
-        assert isinstance(lost[0], RefusedByPeerError)
-        assert refused == ["path.signature"]  # of our CA's name, and not of its key
+        _, reason = await lost.soon()
+        assert isinstance(reason, RefusedByPeerError)
+        decision, _ = await refused.soon()
+        assert decision.code == "path.signature"  # of our CA's name, and not of its key
         assert heard == []
         with pytest.raises(ConnectionClosedError, match="no connection with"):
             stranger.peer_of(addr)
@@ -190,12 +195,12 @@ def test_who_speaks_for_a_domain_that_it_has_not_proven_is_forbidden(
         call = uac.send_invite(who, "sip:alice@contoso.com", addr)
         with pytest.raises(RuntimeError, match="403"):
             await call.wait_answered(10)
-        failed: list[int] = []
+        failed = Told()
         registration = aio.Registration(uac, who, addr, registrar_uri="sip:contoso.com")
-        registration.on_failed = lambda _, status, reason: failed.append(status)
+        registration.on_failed = failed
         registration.register()
-        await until(lambda: failed)
-        assert failed == [403]
+        _, status, _ = await failed.soon()
+        assert status == 403
         await phones.stop()
         await server.stop()
 
@@ -208,14 +213,15 @@ def test_a_response_goes_to_whoever_asked_whatever_the_via_says(aio: SimpleNames
     async def main() -> None:
         server = aio.Server(aio.MTLSSipTransport(CA.issue("sip:contoso.com"), POLICY, ANYWHERE))
         await server.start()
-        got: list[list[bytes]] = [[], []]
+        got = [Told(), Told()]
         clients = []
-        for messages in got:
+        for told in got:
             client = aio.MTLSSipTransport(CA.issue("sip:pbx.contoso.com"), POLICY, ANYWHERE)
-            client.on_message = lambda message, _, into=messages: into.append(bytes(message))
+            client.on_message = told
             addr = await client.connect("sip:contoso.com", server.transport.local_addr)
             clients.append(client)
-        await until(lambda: len(server.transport._connections) == 2)
+            await client._connections[addr].ping()  # so that the server has entered it
+        assert len(server.transport._connections) == 2
         asking = clients[0]._connections[addr]
         other = clients[1]._connections[addr].local_address
         via = f"127.0.0.1;branch=z9hG4bK1;received=127.0.0.1;rport={other[1]}"
@@ -224,8 +230,9 @@ def test_a_response_goes_to_whoever_asked_whatever_the_via_says(aio: SimpleNames
             "From: <sip:pbx.contoso.com>;tag=1\r\nTo: <sip:contoso.com>\r\nCall-ID: 1\r\n"
             "CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n".encode()
         )
-        await until(lambda: got[0] or got[1])
-        assert [len(messages) for messages in got] == [1, 0]
+        await got[0].soon()
+        await clients[1]._connections[addr].ping()  # what was sent there before has come
+        assert [told.qsize() for told in got] == [0, 0]
         for each in (*clients, server):
             await each.stop()
 
@@ -237,7 +244,9 @@ def test_a_connection_that_is_over_is_gone_and_what_is_sent_there_raises(
 ) -> None:
     async def main() -> None:
         server = aio.MTLSSipTransport(CA.issue("sip:contoso.com"), POLICY, ANYWHERE)
-        client = aio.MTLSSipTransport(CA.issue("sip:pbx.contoso.com"), POLICY, ANYWHERE)
+        lost = Told()
+        ours = CA.issue("sip:pbx.contoso.com")
+        client = aio.MTLSSipTransport(ours, POLICY, ANYWHERE, on_lost=lost)
         await server.start()
         addr = await client.connect("sip:contoso.com", server.local_addr)
         assert client.peer_of(addr).domains == {"contoso.com"}
@@ -246,7 +255,8 @@ def test_a_connection_that_is_over_is_gone_and_what_is_sent_there_raises(
             await client.connect("sip:contoso.com", server.local_addr)
         assert client._connections == {addr: first}
         await server.stop()
-        await until(lambda: not client._connections)
+        assert (await lost.soon())[0] == addr
+        assert client._connections == {}
         with pytest.raises(ConnectionClosedError, match="no connection with"):
             aio.SipUAC(client).send_invite("sip:pbx.contoso.com", "sip:contoso.com", addr)
         await client.stop()

@@ -82,7 +82,7 @@ class CertificateAuthority:
         not_after: dt.datetime | None = None,
     ) -> None:
         self.name = name
-        self._seed: str | None = seed or (None if issuer is None else issuer._seed)  # noqa: SLF001
+        self._seed: str | None = seed or (None if issuer is None else issuer._seed)  # noqa: SLF001  its own kind
         self.key = _make_key(key, self._grain("CA", name, key, not_before, not_after))
         signer = self if issuer is None else issuer
         subject = _subject(name)
@@ -103,7 +103,7 @@ class CertificateAuthority:
         self.certificate: x509.Certificate = signer._sign(builder, purposes)  # noqa: SLF001  its own kind
         self._sent_along: tuple[x509.Certificate, ...] = ()
         if issuer is not None:
-            self._sent_along = (self.certificate, *issuer._sent_along)  # noqa: SLF001
+            self._sent_along = (self.certificate, *issuer._sent_along)  # noqa: SLF001  its own kind
 
     def intermediate(self, name: str, **options: Any) -> CertificateAuthority:
         """Make a CA below this one. What it issues brings the certificates between along.
