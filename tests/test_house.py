@@ -20,6 +20,7 @@ ORDER = [
     "siptls.trust",
     "siptls.trust.names",
     "siptls.trust.presented",
+    "siptls.trust.dnstrust",
     "siptls.trust.rules",
     "siptls.trust.codes",
     "siptls.trust.fault",
@@ -167,8 +168,9 @@ PUBLIC = """
     KeyPurposes LimitError Limits OperationTimeout MTLSServerTransport Message MessageFramer
     MessageReceived NameKind NameRules Partner Peer PeerAccepted PeerRefused PeerRefusedError Ping
     Pinned PolicySSLContext Pong ReferenceIdentity RefusedByPeer RefusedByPeerError ResolutionError
-    Resolver Role SIPTLSError ServerConnection SystemResolver TLSClientTransport TLSInfo
-    TLSServerTransport Target Trust TrustPolicy TrustedServers __version__ dump_policy load_policy
+    Resolver Role SIPTLSError ServerConnection StaticResolver SystemResolver TLSClientTransport
+    TLSInfo DNSTrust TLSServerTransport Target Trust TrustPolicy TrustedServers __version__
+    dump_policy load_policy
 """.split()  # noqa: SIM905  a list of words, to be read
 
 # Of the classes that applications hold in their hands: what they may call.

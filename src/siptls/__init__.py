@@ -27,11 +27,12 @@ from siptls.policyfile import dump_policy, load_policy
 from siptls.transports.aio.client import TLSClientTransport
 from siptls.transports.aio.connection import Connection
 from siptls.transports.aio.server import MTLSServerTransport, TLSServerTransport
-from siptls.transports.resolution import Resolver, SystemResolver, Target
+from siptls.transports.resolution import Resolver, StaticResolver, SystemResolver, Target
 from siptls.trust.authority import Authority
 from siptls.trust.blocked import Blocked
 from siptls.trust.codes import Code
 from siptls.trust.decision import BelievedName, Decision, Peer, PeerRefusedError, Trust
+from siptls.trust.dnstrust import DNSTrust
 from siptls.trust.enterprise import Enterprise, TrustedServers
 from siptls.trust.evidence import Evidence, Role
 from siptls.trust.fault import Fault
@@ -81,6 +82,7 @@ __all__ = [
     "ConnectionClosed",
     "ConnectionClosedError",
     "Credential",
+    "DNSTrust",
     "Decision",
     "Enterprise",
     "Event",
@@ -117,6 +119,7 @@ __all__ = [
     "Role",
     "SIPTLSError",
     "ServerConnection",
+    "StaticResolver",
     "SystemResolver",
     "TLSClientTransport",
     "TLSInfo",

@@ -9,8 +9,22 @@ from typing import Any
 
 import pytest
 
-from siptls import ConfigurationError, ReferenceIdentity, ResolutionError, SystemResolver, Target
-from siptls.transports.resolution import SIPS_PORT, Resolver, check_port, lookup
+from siptls import (
+    ConfigurationError,
+    ReferenceIdentity,
+    ResolutionError,
+    StaticResolver,
+    SystemResolver,
+    Target,
+)
+from siptls.transports.resolution import (
+    SIPS_PORT,
+    Resolver,
+    check_port,
+    find,
+    find_blocking,
+    lookup,
+)
 
 CONTOSO = ReferenceIdentity.parse("contoso.com")
 
@@ -62,7 +76,7 @@ async def test_the_system_resolver_looks_for_the_domain_itself(
     monkeypatch: pytest.MonkeyPatch, port: int | None, asked: int
 ) -> None:
     noted = system(monkeypatch, ["192.0.2.1"])
-    targets = await SystemResolver().resolve(CONTOSO, service="sips", port=port)
+    targets = await SystemResolver().resolve(CONTOSO, port=port)
     assert noted == [("contoso.com", asked)]
     assert targets == [Target("192.0.2.1", asked, host="contoso.com", reference=CONTOSO)]
 
@@ -142,3 +156,125 @@ def test_what_is_no_port(port: Any) -> None:
     with pytest.raises(ConfigurationError, match="a port is a number from 0 to 65535, not ") as e:
         check_port(port)
     assert repr(port) in str(e.value)
+
+
+# ---------------------------------------------------------------- a dict for a resolver
+
+PLACES = StaticResolver(
+    {
+        "Contoso.com": ["192.0.2.1", ("192.0.2.2", 5071)],
+        "_SIPFederationTLS._tcp.fabrikam.com": [("2001:db8::1", 5061)],
+        "b\u00fccher.example": [
+            Target("192.0.2.3", 5061, host="sip.example.net", reference=CONTOSO, priority=3)
+        ],
+        "empty.example": [],
+    }
+)
+
+
+async def places(name: str, **options: Any) -> list[tuple[str, int, str | None]]:
+    """Give where a name is, by both ways to ask, which have to agree."""
+    reference = ReferenceIdentity.parse(name)
+    targets = await find(PLACES, reference, **options)
+    assert targets == find_blocking(PLACES, reference, **options)
+    assert {target.reference for target in targets} == {reference}
+    return [(target.address, target.port, target.host) for target in targets]
+
+
+async def test_a_dict_gives_the_places_of_a_domain() -> None:
+    assert await places("contoso.com") == [("192.0.2.1", 5061, None), ("192.0.2.2", 5071, None)]
+    assert await places("contoso.com", port=1) == [("192.0.2.1", 1, None), ("192.0.2.2", 1, None)]
+    assert await places("b\u00fccher.example") == [("192.0.2.3", 5061, "sip.example.net")]
+
+
+async def test_a_dict_knows_services() -> None:
+    service = "_sipfederationtls._tcp"
+    assert await places("fabrikam.com", service=service) == [("2001:db8::1", 5061, None)]
+    with pytest.raises(ResolutionError, match=r"has no fabrikam\.com") as caught:
+        await places("fabrikam.com")
+    assert caught.value.negative
+
+
+async def test_an_expected_address_is_where_it_says() -> None:
+    reference = ReferenceIdentity.for_address("192.0.2.9")
+    assert [target.address for target in await find(PLACES, reference)] == ["192.0.2.9"]
+
+
+@pytest.mark.parametrize("name", ["empty.example", "absent.example", "sip.contoso.com"])
+async def test_what_is_not_in_the_dict_has_no_place(name: str) -> None:
+    with pytest.raises(ResolutionError, match=f"has no {name}; it has ") as caught:
+        await places(name)
+    assert caught.value.negative
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([("contoso.com", "192.0.2.1")], "a dict from a domain to its addresses"),
+        ({"contoso.com": "192.0.2.1"}, "are a list, not a str"),
+        ({"contoso.com": ["sip.contoso.com"]}, "is no place: write an IP address"),
+        ({"contoso.com": [("sip.contoso.com", 5061)]}, "is no place"),
+        ({"contoso.com": [167772161]}, "is no place"),
+        ({"contoso.com": [("192.0.2.1", 99999)]}, "a port is a number"),
+        ({"192.0.2.1": ["192.0.2.1"]}, "is no domain"),
+        ({5: ["192.0.2.1"]}, "a domain is a str"),
+        ({"_sips._tcp": ["192.0.2.1"]}, "is no domain"),
+    ],
+)
+def test_a_faulty_dict_is_told_when_it_is_given(given: Any, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        StaticResolver(given)
+
+
+# ---------------------------------------------------------------- what a resolver may answer
+
+
+EVIL = ReferenceIdentity.parse("evil.example")
+
+
+class Answering:
+    """A resolver that gives what a test wants."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    async def resolve(self, *_: object, **__: object) -> Any:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ([], "gave no address for contoso.com"),
+        (OSError("down"), "the resolver Answering failed for contoso.com: down"),
+        (
+            [
+                Target(
+                    "192.0.2.1", 5061, host=None, reference=ReferenceIdentity.parse("evil.example")
+                )
+            ],
+            "was asked for contoso.com, and answered for evil.example",
+        ),
+    ],
+)
+async def test_an_answer_that_is_none(answer: Any, said: str) -> None:
+    """Above all one that would change who is expected."""
+    with pytest.raises(ResolutionError, match=said) as caught:
+        await find(Answering(answer), CONTOSO)
+    assert caught.value.negative is (answer == [])
+    with pytest.raises(ResolutionError, match=said):
+        await asyncio.to_thread(find_blocking, Answering(answer), CONTOSO)
+
+
+async def test_the_system_knows_no_services() -> None:
+    for ask in (find, find_blocking):
+        with pytest.raises(ConfigurationError, match=r"knows no services such as '_sip._tls'"):
+            await ask(SystemResolver(), CONTOSO, service="_sip._tls")  # type: ignore[misc]
+
+
+async def test_a_host_and_a_service_contradict_each_other() -> None:
+    for ask in (find, find_blocking):
+        with pytest.raises(ConfigurationError, match="not both"):
+            await ask(PLACES, CONTOSO, service="_sip._tls", host="127.0.0.1")  # type: ignore[misc]

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from siptls.arguments import kind_of
 from siptls.errors import ConfigurationError, ResolutionError, SIPTLSError
-from siptls.trust.names import ReferenceIdentity, printable
+from siptls.trust.names import ReferenceIdentity, listed, parse_domain, printable
 
 __all__ = [
     "SIPS_PORT",
+    "Place",
     "Resolver",
+    "StaticResolver",
     "SystemResolver",
     "Target",
     "check_port",
+    "check_resolver",
+    "find",
+    "find_blocking",
     "lookup",
     "lookup_blocking",
 ]
@@ -38,6 +43,8 @@ class Target:
         reference: The name that was asked for, and that the peer must prove.
         priority: Lower is tried first (RFC 2782).
         weight: For a choice among targets of one priority (RFC 2782).
+        authenticated: Whether every answer of DNS on the way had the AD bit (DNSSEC, RFC 4035
+            §3.2.3). It is worth as much as the path to the DNS server.
     """
 
     address: str
@@ -46,6 +53,7 @@ class Target:
     reference: ReferenceIdentity = field(kw_only=True)
     priority: int = field(default=0, kw_only=True)
     weight: int = field(default=0, kw_only=True)
+    authenticated: bool = field(default=False, kw_only=True)
 
 
 @runtime_checkable
@@ -63,7 +71,8 @@ class Resolver(Protocol):
 
         Args:
             reference: The name that was asked for.
-            service: Which kind of service is looked for; None for SIP over TLS.
+            service: The first two labels of an SRV record's name, such as
+                ``"_sipfederationtls._tcp"``, if not SIP over TLS is looked for (RFC 3263).
             port: Only this port, if the application or the URI names one.
 
         Raises:
@@ -84,9 +93,133 @@ class SystemResolver:
         port: int | None = None,
     ) -> list[Target]:
         """Give the addresses of ``reference.domain``; see `Resolver`. It knows no services."""
-        del service
-        where = reference.address or reference.domain
-        return await lookup(where, SIPS_PORT if port is None else port, reference)
+        host = _own_host(reference, service)
+        return await lookup(host, SIPS_PORT if port is None else port, reference)
+
+    def resolve_blocking(
+        self,
+        reference: ReferenceIdentity,
+        *,
+        service: str | None = None,
+        port: int | None = None,
+    ) -> list[Target]:
+        """As `resolve`, in the calling thread, which needs no event loop for it."""
+        host = _own_host(reference, service)
+        return lookup_blocking(host, SIPS_PORT if port is None else port, reference)
+
+
+def _own_host(reference: ReferenceIdentity, service: str | None) -> str:
+    if service is not None:
+        raise ConfigurationError(
+            f"the operating system's resolver knows no services such as {service!r:.80}: pass"
+            " resolver=DNSResolver()"
+        )
+    return reference.address or reference.domain
+
+
+Place: TypeAlias = str | tuple[str, int] | Target
+
+
+def _as_places(places: Any) -> dict[str, tuple[Place, ...]]:
+    if not isinstance(places, Mapping):
+        raise ConfigurationError(
+            "StaticResolver takes a dict from a domain to its addresses, such as"
+            f" {{'contoso.com': ['192.0.2.1']}}, not {kind_of(places)}"
+        )
+    found = {}
+    for name, addresses in places.items():
+        if not isinstance(addresses, list | tuple):
+            raise ConfigurationError(
+                f"StaticResolver: the addresses of {name!r:.80} are a list, not"
+                f" {kind_of(addresses)}"
+            )
+        found[_key(name)] = tuple(_checked(name, place) for place in addresses)
+    return found
+
+
+def _key(name: str) -> str:
+    """Give a domain, or the name of an SRV record, in one form."""
+    labels = str(name).split(".")
+    services = [label for label in labels[:2] if label.startswith("_")]
+    if not services:
+        return parse_domain(name)
+    domain = parse_domain(".".join(labels[len(services) :]))
+    return ".".join([*services, domain]).lower()
+
+
+def _checked(name: str, place: Any) -> Place:
+    match place:
+        case Target(address=address, port=port) | (address, port):
+            pass
+        case _:
+            address, port = place, SIPS_PORT
+    check_port(port)
+    if not isinstance(address, str) or not _is_address(address):
+        raise ConfigurationError(
+            f"StaticResolver: {place!r:.80} of {name!r:.80} is no place: write an IP address, such"
+            " as '192.0.2.1', or ('192.0.2.1', 5061), or a Target"
+        )
+    return address if address is place else place if isinstance(place, Target) else (address, port)
+
+
+@frozen
+class StaticResolver:
+    """Knows the addresses from a dict: for tests, and for networks that do without DNS.
+
+    ::
+
+        StaticResolver({
+            "contoso.com": ["192.0.2.1", ("192.0.2.2", 5071)],
+            "_sipfederationtls._tcp.fabrikam.com": [("198.51.100.1", 5061)],
+        })
+
+    Attributes:
+        places: For each domain its places, in the order in which they are tried: an IP address, a
+            pair of address and port, or a `Target`, whose ``reference`` is replaced by what was
+            asked for. A service stands before the domain, as in DNS.
+
+    Raises:
+        ConfigurationError: A name is no domain, or a place no address.
+    """
+
+    places: Mapping[str, Sequence[Place]] = field(converter=_as_places)
+
+    async def resolve(
+        self,
+        reference: ReferenceIdentity,
+        *,
+        service: str | None = None,
+        port: int | None = None,
+    ) -> list[Target]:
+        """Give the places of a name; see `Resolver`."""
+        return self.resolve_blocking(reference, service=service, port=port)
+
+    def resolve_blocking(
+        self,
+        reference: ReferenceIdentity,
+        *,
+        service: str | None = None,
+        port: int | None = None,
+    ) -> list[Target]:
+        """As `resolve`, in the calling thread, which needs no event loop for it."""
+        asked = reference.address or reference.domain
+        name = asked if service is None else f"{service.lower()}.{asked}"
+        places: Sequence[Place] = self.places.get(name, ())
+        if reference.address is not None and service is None:
+            places = [reference.address]
+        if not places:
+            known = listed(sorted(self.places)) or "nothing"
+            raise ResolutionError(
+                f"StaticResolver has no {printable(name)}; it has {known}", negative=True
+            )
+        return [_target(place, reference, port) for place in places]
+
+
+def _target(place: Place, reference: ReferenceIdentity, port: int | None) -> Target:
+    if not isinstance(place, Target):
+        address, own = place if isinstance(place, tuple) else (place, SIPS_PORT)
+        place = Target(address, own, host=None, reference=reference)
+    return evolve(place, reference=reference, port=place.port if port is None else port)
 
 
 def check_port(port: object) -> int:
@@ -136,23 +269,75 @@ def check_resolver(resolver: object) -> None:
         )
 
 
-async def ask(resolver: Resolver, reference: ReferenceIdentity, port: int | None) -> list[Target]:
-    """Ask a resolver; whatever goes wrong is a `ResolutionError`."""
-    by = type(resolver).__name__
+async def find(
+    resolver: Resolver,
+    reference: ReferenceIdentity,
+    *,
+    service: str | None = None,
+    host: str | None = None,
+    port: int | None = None,
+) -> list[Target]:
+    """Give the places at which to try, at least one; whatever goes wrong is an error of the tree.
+
+    Args:
+        resolver: Is asked, unless the application has said where.
+        reference: The name that was asked for.
+        service: See `Resolver.resolve`.
+        host: Where the application says that the peer is; it is no word about who.
+        port: Only this port.
+
+    Raises:
+        ResolutionError: There is none, or the answer could not be had.
+        ConfigurationError: The host can be none, or is given beside a service.
+    """
+    if host is not None:
+        _check_alone(service)
+        return await lookup(host, SIPS_PORT if port is None else port, reference)
     try:
-        targets = await resolver.resolve(reference, port=port)
+        targets = await resolver.resolve(reference, service=service, port=port)
     except SIPTLSError:
         raise
     except Exception as error:
+        by = type(resolver).__name__
         raise ResolutionError(f"the resolver {by} failed for {reference}: {error}") from error
+    return _found(resolver, reference, targets)
+
+
+def find_blocking(
+    resolver: Resolver,
+    reference: ReferenceIdentity,
+    *,
+    service: str | None = None,
+    host: str | None = None,
+    port: int | None = None,
+) -> list[Target]:
+    """As `find`, in the calling thread, which must not run an event loop."""
+    if host is not None:
+        _check_alone(service)
+        return lookup_blocking(host, SIPS_PORT if port is None else port, reference)
+    if isinstance(resolver, SystemResolver | StaticResolver):
+        found = resolver.resolve_blocking(reference, service=service, port=port)
+        return _found(resolver, reference, found)
+    return asyncio.run(find(resolver, reference, service=service, port=port))
+
+
+def _check_alone(service: str | None) -> None:
+    if service is not None:
+        raise ConfigurationError("pass host=, which says where, or service=, which asks; not both")
+
+
+def _found(resolver: Resolver, reference: ReferenceIdentity, targets: list[Target]) -> list[Target]:
+    by = type(resolver).__name__
     if not targets:
-        raise ResolutionError(f"the resolver {by} gave no address for {reference}")
+        raise ResolutionError(f"the resolver {by} gave no address for {reference}", negative=True)
+    for target in targets:
+        # Who is expected was asked for, and is no answer.
+        if target.reference != reference:
+            raise ResolutionError(
+                f"the resolver {by} was asked for {reference}, and answered for {target.reference}:"
+                " a Target's reference is the one that was asked for"
+            )
     return targets
-
-
-def resolve(resolver: Resolver, reference: ReferenceIdentity, port: int | None) -> list[Target]:
-    """As `ask`, in the calling thread, which must not run an event loop."""
-    return asyncio.run(ask(resolver, reference, port))
 
 
 def _no_address(host: str, error: Exception) -> SIPTLSError:

@@ -17,15 +17,14 @@ from siptls.transports.aio.connection import Connection
 from siptls.transports.aio.driver import Driver
 from siptls.transports.attempts import failure, no_answer, not_reached, port_of
 from siptls.transports.resolution import (
-    SIPS_PORT,
     Resolver,
     SystemResolver,
     Target,
-    ask,
     check_port,
     check_resolver,
-    lookup,
+    find,
 )
+from siptls.trust.dnstrust import IS_DNS_TRUST, DNSTrust
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy, require_policy
 from siptls.wire.connection import ClientConnection
@@ -48,6 +47,7 @@ class TLSClientTransport(Closing):
         policy: Judges each server.
         credential: Our own certificate and key, for servers that ask for one.
         resolver: Finds the addresses; `SystemResolver` by default.
+        dns_trust: Whether the host that DNS names for a domain is expected beside it.
         on_refused: Called with the decision and the address when the policy refuses a server.
         limits: Bounds.
 
@@ -55,22 +55,25 @@ class TLSClientTransport(Closing):
         ConfigurationError: The policy, or the resolver, is none.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  a client's whole configuration
         self,
         policy: TrustPolicy,
         *,
         credential: Credential | None = None,
         resolver: Resolver | None = None,
+        dns_trust: DNSTrust = DNSTrust.UNTRUSTED,
         on_refused: OnRefused | None = None,
         limits: Limits | None = None,
     ) -> None:
         require_policy(policy)
         check_resolver(resolver)
         IS_CREDENTIAL.check("credential", credential)
+        IS_DNS_TRUST.check("dns_trust", dns_trust)
         check_callback("on_refused", on_refused)
         self._policy = policy
         self._credential = credential
         self._resolver = resolver or SystemResolver()
+        self._dns_trust = dns_trust
         self._on_refused = on_refused
         self._limits = as_limits(limits)
         self._drivers: set[Driver] = set()
@@ -82,6 +85,7 @@ class TLSClientTransport(Closing):
         *,
         host: str | None = None,
         port: int | None = None,
+        service: str | None = None,
         sock: socket.socket | None = None,
     ) -> Connection:
         """Open a connection to whoever proves the target's name.
@@ -91,7 +95,9 @@ class TLSClientTransport(Closing):
                 `ReferenceIdentity`.
             host: Where to connect instead of where the resolver says; a name or an address. It
                 never changes whom we expect.
-            port: Which port; by default that of the URI, or 5061.
+            port: Which port; by default that of the URI, what the resolver says, or 5061.
+            service: Asks the resolver for another service of the domain than SIP over TLS, such
+                as ``"_sipfederationtls._tcp"``; see `Resolver`.
             sock: A connected stream socket to use. It belongs to the transport from now on, and
                 is closed with the connection, or if no connection comes about.
 
@@ -110,16 +116,16 @@ class TLSClientTransport(Closing):
         if self._closed:
             raise ConnectionClosedError("the transport is closed: make a new one")
         if sock is not None:
-            if host is not None or port is not None:
-                raise ConfigurationError("pass sock=, or host= and port=, but not both")
+            if host is not None or port is not None or service is not None:
+                raise ConfigurationError(
+                    "pass sock=, or host= and port=, but not both; service= asks, too"
+                )
             return await self._connect_socket(ReferenceIdentity.parse(target), sock)
         reference = ReferenceIdentity.parse(target)
         port = port_of(target) if port is None else check_port(port)
-        if host is not None:
-            targets = await lookup(host, SIPS_PORT if port is None else port, reference)
-        else:
-            targets = await ask(self._resolver, reference, port)
-        return await self._connect_targets(targets, reference)
+        targets = await find(self._resolver, reference, service=service, host=host, port=port)
+        dns_trust = self._dns_trust if host is None else DNSTrust.UNTRUSTED
+        return await self._connect_targets(targets, reference, dns_trust)
 
     async def aclose(self) -> None:
         """Close every connection in order, and refuse to open more."""
@@ -145,11 +151,12 @@ class TLSClientTransport(Closing):
         return await self._establish(driver, [])
 
     async def _connect_targets(
-        self, targets: list[Target], reference: ReferenceIdentity
+        self, targets: list[Target], reference: ReferenceIdentity, dns_trust: DNSTrust
     ) -> Connection:
         attempts: list[Attempt] = []
         for target in targets:
-            driver = self._driver(reference, (target.address, target.port))
+            expected = dns_trust.expected(reference, target.host)
+            driver = self._driver(expected, (target.address, target.port))
             try:
                 await self._open(driver, target)
                 return await self._establish(driver, attempts)

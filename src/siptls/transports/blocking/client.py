@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Sequence
 
 from siptls.arguments import check_callback, kind_of
 from siptls.errors import (
@@ -17,14 +16,14 @@ from siptls.transports.attempts import failure, no_answer, not_reached, port_of
 from siptls.transports.blocking.connection import Closing, Connection, close_all
 from siptls.transports.known import Core
 from siptls.transports.resolution import (
-    SIPS_PORT,
     Resolver,
+    SystemResolver,
     Target,
     check_port,
     check_resolver,
-    lookup_blocking,
-    resolve,
+    find_blocking,
 )
+from siptls.trust.dnstrust import IS_DNS_TRUST, DNSTrust
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy, require_policy
 from siptls.wire.connection import ClientConnection, ServerConnection
@@ -115,7 +114,8 @@ class TLSClientTransport(Closing):
     Args:
         policy: Judges each server.
         credential: Our own certificate and key, for servers that ask for one.
-        resolver: Finds the addresses; by default the operating system does.
+        resolver: Finds the addresses; `SystemResolver` by default.
+        dns_trust: Whether the host that DNS names for a domain is expected beside it.
         on_refused: Called with the decision and the address when the policy refuses a server.
         limits: Bounds.
 
@@ -123,12 +123,13 @@ class TLSClientTransport(Closing):
         ConfigurationError: The policy, or the resolver, is none.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  a client's whole configuration
         self,
         policy: TrustPolicy,
         *,
         credential: Credential | None = None,
         resolver: Resolver | None = None,
+        dns_trust: DNSTrust = DNSTrust.UNTRUSTED,
         on_refused: OnRefused | None = None,
         limits: Limits | None = None,
     ) -> None:
@@ -136,9 +137,11 @@ class TLSClientTransport(Closing):
         IS_CREDENTIAL.check("credential", credential)
         check_callback("on_refused", on_refused)
         check_resolver(resolver)
+        IS_DNS_TRUST.check("dns_trust", dns_trust)
         self._policy = policy
         self._credential = credential
-        self._resolver = resolver
+        self._resolver = resolver or SystemResolver()
+        self._dns_trust = dns_trust
         self._on_refused = on_refused
         self._limits = as_limits(limits)
         self._lock = threading.Lock()
@@ -151,6 +154,7 @@ class TLSClientTransport(Closing):
         *,
         host: str | None = None,
         port: int | None = None,
+        service: str | None = None,
         sock: socket.socket | None = None,
     ) -> Connection:
         """Open a connection to whoever proves the target's name.
@@ -161,17 +165,22 @@ class TLSClientTransport(Closing):
         if self._closed:
             raise ConnectionClosedError("the transport is closed: make a new one")
         if sock is not None:
-            if host is not None or port is not None:
-                raise ConfigurationError("pass sock=, or host= and port=, but not both")
+            if host is not None or port is not None or service is not None:
+                raise ConfigurationError(
+                    "pass sock=, or host= and port=, but not both; service= asks, too"
+                )
             _require_connected(sock)
             return self._establish(sock, ReferenceIdentity.parse(target), None, [])
         reference = ReferenceIdentity.parse(target)
         port = port_of(target) if port is None else check_port(port)
         attempts: list[Attempt] = []
-        for one in self._targets(reference, host, port):
+        targets = find_blocking(self._resolver, reference, service=service, host=host, port=port)
+        dns_trust = self._dns_trust if host is None else DNSTrust.UNTRUSTED
+        for one in targets:
             address = one.address, one.port
+            expected = dns_trust.expected(reference, one.host)
             try:
-                return self._establish(self._open(one), reference, address, attempts)
+                return self._establish(self._open(one), expected, address, attempts)
             except (HandshakeError, ConnectionClosedError) as error:
                 attempts.append(Attempt(address, one.host, error))
         raise failure(reference, attempts)
@@ -184,16 +193,6 @@ class TLSClientTransport(Closing):
         close_all(connections)
 
     # ------------------------------------------------------------ inside
-
-    def _targets(
-        self, reference: ReferenceIdentity, host: str | None, port: int | None
-    ) -> Sequence[Target]:
-        default = SIPS_PORT if port is None else port
-        if host is not None:
-            return lookup_blocking(host, default, reference)
-        if self._resolver is None:
-            return lookup_blocking(reference.address or reference.domain, default, reference)
-        return resolve(self._resolver, reference, port)
 
     def _open(self, target: Target) -> socket.socket:
         seconds = self._limits.connect_timeout
