@@ -7,6 +7,7 @@ import logging
 import weakref
 from contextlib import suppress
 
+import attrs
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -15,6 +16,7 @@ from impostors import CONTOSO, STRANGER, policy
 from OpenSSL import SSL
 
 from siptls import (
+    ALPN,
     CertificateError,
     ClientConnection,
     ConnectionClosed,
@@ -363,17 +365,24 @@ def test_a_certificate_that_only_openssl_can_read_is_refused(
 
 def test_a_context_is_shared_by_the_connections_of_a_credential() -> None:
     credential = CONTOSO.issue("sip:contoso.com")
-    one = tls._context(Role.SERVER, credential, judged=True)
-    assert tls._context(Role.SERVER, credential, judged=True) is one
-    assert tls._context(Role.CLIENT, credential, judged=True) is not one
-    assert tls._context(Role.CLIENT, credential, judged=False) is not tls._context(
-        Role.CLIENT, credential, judged=True
+    kind = tls._Kind(Role.SERVER, judged=True, alpn=ALPN.OFFER, named=False)
+    one = tls._context(credential, kind)
+    assert tls._context(credential, kind) is one
+    others = (
+        attrs.evolve(kind, role=Role.CLIENT),
+        attrs.evolve(kind, judged=False),
+        attrs.evolve(kind, alpn=ALPN.OFF),
+        attrs.evolve(kind, named=True),
     )
+    contexts = {tls._context(credential, other) for other in others}
+    assert len(contexts) == len(others)
+    assert one not in contexts
 
 
 def test_a_context_goes_with_its_credential() -> None:
     credential = CONTOSO.issue("sip:contoso.com")
-    context = weakref.ref(tls._context(Role.SERVER, credential, judged=True))
+    kind = tls._Kind(Role.SERVER, judged=True, alpn=ALPN.OFFER, named=False)
+    context = weakref.ref(tls._context(credential, kind))
     del credential
     gc.collect()
     assert context() is None

@@ -30,6 +30,7 @@ from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy, require_policy
 from siptls.wire.connection import ClientConnection
 from siptls.wire.credential import IS_CREDENTIAL, Credential
+from siptls.wire.hello import ALPN, IS_ALPN
 from siptls.wire.limits import Limits, as_limits
 from siptls.wire.telling import OnRefused
 
@@ -50,12 +51,13 @@ class TLSClientTransport(Closing):
         resolver: Finds the addresses; `SystemResolver` by default.
         on_refused: Called with the decision and the address when the policy refuses a server.
         limits: Bounds.
+        alpn: Whether ``sip/2`` is agreed on as the application protocol; see `ALPN`.
 
     Raises:
         ConfigurationError: The policy, or the resolver, is none.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  a client's whole configuration
         self,
         policy: TrustPolicy,
         *,
@@ -63,16 +65,19 @@ class TLSClientTransport(Closing):
         resolver: Resolver | None = None,
         on_refused: OnRefused | None = None,
         limits: Limits | None = None,
+        alpn: ALPN = ALPN.OFFER,
     ) -> None:
         require_policy(policy)
         check_resolver(resolver)
         IS_CREDENTIAL.check("credential", credential)
         check_callback("on_refused", on_refused)
+        IS_ALPN.check("alpn", alpn)
         self._policy = policy
         self._credential = credential
         self._resolver = resolver or SystemResolver()
         self._on_refused = on_refused
         self._limits = as_limits(limits)
+        self._alpn = alpn
         self._drivers: set[Driver] = set()
         self._closed = False
 
@@ -165,6 +170,7 @@ class TLSClientTransport(Closing):
             credential=self._credential,
             limits=self._limits,
             address=address,
+            alpn=self._alpn,
             timer=loop.time,
         )
         return Driver(
