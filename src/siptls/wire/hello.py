@@ -37,6 +37,8 @@ __all__ = [
 _log = logging.getLogger("siptls")
 
 PROTOCOL = b"sip/2"  # IANA, TLS ALPN Protocol IDs
+# OpenSSL takes a server name of 255 bytes (RFC 1035 §3.1), each of which is shown as up to four.
+_MAX_SHOWN = 4 * 255
 
 
 class ALPN(StrEnum):
@@ -95,7 +97,7 @@ class Hello:
 def server_name(connection: SSL.Connection) -> str | None:
     """The name in the SNI extension, as text that can be shown."""
     name = connection.get_servername()
-    return None if name is None else printable(name.decode("ascii", "backslashreplace"))
+    return None if name is None else printable(name.decode("ascii", "backslashreplace"), _MAX_SHOWN)
 
 
 def answer_name(connection: SSL.Connection) -> None:
