@@ -44,6 +44,7 @@ ORDER = [
     "siptls.wire.message",
     "siptls.wire.framing",
     "siptls.wire.credential",
+    "siptls.wire.hello",
     "siptls.wire.verdict",
     "siptls.wire.tls",
     "siptls.wire.telling",
@@ -161,7 +162,7 @@ def test_wire_touches_no_socket_and_no_event_loop(module: str) -> None:
 
 # The public names. One may be added here; none may be renamed or taken away.
 PUBLIC = """
-    KEEPALIVE_PING KEEPALIVE_PONG Alert AnyDomain Attempt Authority BelievedName Blocked
+    ALPN KEEPALIVE_PING KEEPALIVE_PONG Alert AnyDomain Attempt Authority BelievedName Blocked
     CertificateError ClientConnection Code Combinable CombinableCondition Condition
     ConfigurationError Connection ConnectionClosed ConnectionClosedError Credential Decision
     Enterprise Event Evidence Fault Federation FramingError HandshakeError HandshakeTimeout
@@ -178,9 +179,9 @@ MEMBERS = {
     "Authority": "name anchors purposes from_pem public verify",
     "BelievedName": "name kind domain host authority trust",
     "ClientConnection": "receive_data receive_eof events data_to_send send ping close deadline"
-    " handle_deadline peer decision reference tls closed established",
-    "Connection": "peer decision reference local_address remote_address tls attempts closed send"
-    " send_nowait receive ping aclose __aiter__ __anext__ __aenter__ __aexit__",
+    " handle_deadline peer decision reference credential tls closed established",
+    "Connection": "peer decision reference credential local_address remote_address tls attempts"
+    " closed send send_nowait receive ping aclose __aiter__ __anext__ __aenter__ __aexit__",
     "Credential": "chain key from_pem names expires",
     "Decision": "accepted code reason by peer parts notes evidence explain to_dict accept refuse",
     "Evidence": "chain role now reference address leaf presented",
@@ -192,9 +193,9 @@ MEMBERS = {
     "Peer": "names domains hosts addresses users trust chain expires speaks_for",
     "ReferenceIdentity": "parse domain host",
     "ServerConnection": "receive_data receive_eof events data_to_send send ping close deadline"
-    " handle_deadline peer decision reference tls closed established",
+    " handle_deadline peer decision reference credential tls closed established",
     "TLSClientTransport": "connect aclose __aenter__ __aexit__",
-    "TLSInfo": "version cipher group alpn",
+    "TLSInfo": "version cipher group alpn server_name",
     "TLSServerTransport": "listen addresses serve_forever aclose __aenter__ __aexit__",
     "Target": "address port host reference priority weight",
 }

@@ -57,12 +57,14 @@ from siptls.wire.events import (
     RefusedByPeer,
 )
 from siptls.wire.framing import KEEPALIVE_PING, KEEPALIVE_PONG, MessageFramer
+from siptls.wire.hello import ALPN
 from siptls.wire.limits import Limits
 from siptls.wire.message import Message
 from siptls.wire.sslcontext import PolicySSLContext
 from siptls.wire.tls import TLSInfo
 
 __all__ = [
+    "ALPN",
     "KEEPALIVE_PING",
     "KEEPALIVE_PONG",
     "Alert",

@@ -18,8 +18,13 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
+from domains import NO_DOMAIN_ANYWHERE
+from hypothesis import given
+from hypothesis import strategies as st
 
 from siptls import CertificateError, ConfigurationError, Credential
+from siptls.testing import CertificateAuthority
+from siptls.wire.credential import as_credentials, select
 
 P256 = ec.generate_private_key(ec.SECP256R1())
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -250,3 +255,65 @@ def test_a_credential_expires_with_the_first_of_its_chain(first: str) -> None:
     credential = Credential([leaf.certificate, intermediate.certificate], leaf.key)
     assert credential.expires == NOW + SECOND
     assert credential.expires.tzinfo is dt.UTC
+
+
+# ---------------------------------------------------------------- one of several
+
+CA = CertificateAuthority("Contoso CA", seed="several")
+DEFAULT = CA.issue("sip:default.example", "pbx.default.example", common_name="cn.example")
+CONTOSO = CA.issue("sip:contoso.com", "sip.contoso.com")
+WILD = CA.issue("*.contoso.com")
+SEVERAL = (DEFAULT, WILD, CONTOSO)
+
+
+@pytest.mark.parametrize(
+    ("asked", "chosen"),
+    [
+        (None, DEFAULT),
+        ("contoso.com", CONTOSO),
+        ("CONTOSO.com", CONTOSO),
+        ("sip.contoso.com", CONTOSO),  # itself comes before a wildcard
+        ("www.contoso.com", WILD),
+        ("a.www.contoso.com", DEFAULT),
+        ("pbx.default.example", DEFAULT),
+        ("cn.example", DEFAULT),
+        ("nobody.example", DEFAULT),
+        *((text, DEFAULT) for text in NO_DOMAIN_ANYWHERE),
+    ],
+)
+def test_the_name_that_is_asked_for_selects_a_credential(
+    asked: str | None, chosen: Credential
+) -> None:
+    assert select(SEVERAL, asked) is chosen
+
+
+def test_of_two_for_the_same_name_the_first_counts() -> None:
+    again = CA.issue("sip:contoso.com")
+    assert select((DEFAULT, again, CONTOSO), "contoso.com") is again
+
+
+def test_a_common_name_selects_nothing() -> None:
+    common = CA.issue(common_name="common.example")
+    assert select((DEFAULT, common), "common.example") is DEFAULT
+
+
+@given(st.text())
+def test_whatever_is_asked_for_somebody_is_chosen(asked: str) -> None:
+    assert select(SEVERAL, asked) in SEVERAL
+
+
+def test_an_empty_list_of_credentials_is_told() -> None:
+    with pytest.raises(CertificateError, match="list of credentials is empty"):
+        as_credentials([])
+
+
+@pytest.mark.parametrize("wrong", ["me.pem", {DEFAULT}, 5])
+def test_what_is_no_list_of_credentials_is_told(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="credential is a Credential, not a"):
+        as_credentials(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["me.pem", None])
+def test_what_is_no_credential_among_several_is_told(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"credential\[1\] is a Credential, not"):
+        as_credentials([DEFAULT, wrong])

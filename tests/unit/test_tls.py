@@ -7,16 +7,21 @@ import logging
 import weakref
 from contextlib import suppress
 
+import attrs
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
+from domains import LONGEST
 from impostors import CONTOSO, STRANGER, policy
 from OpenSSL import SSL
 
 from siptls import (
+    ALPN,
     CertificateError,
     ClientConnection,
+    ConfigurationError,
+    Connection,
     ConnectionClosed,
     ConnectionClosedError,
     Credential,
@@ -25,14 +30,18 @@ from siptls import (
     Evidence,
     HandshakeError,
     Limits,
+    MTLSServerTransport,
     PeerRefused,
     PeerRefusedError,
     RefusedByPeerError,
     Role,
     ServerConnection,
+    TLSClientTransport,
+    TLSServerTransport,
+    sync,
 )
 from siptls.testing import connected
-from siptls.wire import tls, verdict
+from siptls.wire import hello, tls, verdict
 
 OURS = CONTOSO.issue("sip:contoso.com")
 ENTERPRISE = Enterprise(["contoso.com"], CONTOSO.authority())
@@ -363,17 +372,24 @@ def test_a_certificate_that_only_openssl_can_read_is_refused(
 
 def test_a_context_is_shared_by_the_connections_of_a_credential() -> None:
     credential = CONTOSO.issue("sip:contoso.com")
-    one = tls._context(Role.SERVER, credential, judged=True)
-    assert tls._context(Role.SERVER, credential, judged=True) is one
-    assert tls._context(Role.CLIENT, credential, judged=True) is not one
-    assert tls._context(Role.CLIENT, credential, judged=False) is not tls._context(
-        Role.CLIENT, credential, judged=True
+    kind = tls._Kind(Role.SERVER, judged=True, alpn=ALPN.OFFER, named=False)
+    one = tls._context(credential, kind)
+    assert tls._context(credential, kind) is one
+    others = (
+        attrs.evolve(kind, role=Role.CLIENT),
+        attrs.evolve(kind, judged=False),
+        attrs.evolve(kind, alpn=ALPN.OFF),
+        attrs.evolve(kind, named=True),
     )
+    contexts = {tls._context(credential, other) for other in others}
+    assert len(contexts) == len(others)
+    assert one not in contexts
 
 
 def test_a_context_goes_with_its_credential() -> None:
     credential = CONTOSO.issue("sip:contoso.com")
-    context = weakref.ref(tls._context(Role.SERVER, credential, judged=True))
+    kind = tls._Kind(Role.SERVER, judged=True, alpn=ALPN.OFFER, named=False)
+    context = weakref.ref(tls._context(credential, kind))
     del credential
     gc.collect()
     assert context() is None
@@ -433,3 +449,295 @@ def test_the_events_of_a_refusal_tell_what_was_judged(tls_version: str) -> None:
     text = refused.decision.explain()
     assert "192.0.2.1 port 40000" in text
     assert "Stranger CA" in text
+
+
+# ---------------------------------------------------------------- the name that is asked for
+
+DEFAULT = CONTOSO.issue("sip:default.example")
+ISSUED = CONTOSO.intermediate("Issuing CA").issue("sip:contoso.com")
+
+
+def several(**options: object) -> ServerConnection:
+    return ServerConnection([DEFAULT, ISSUED], ENTERPRISE, **options)  # type: ignore[arg-type]
+
+
+def test_the_server_name_selects_what_is_shown(tls_version: str) -> None:
+    """The switched context brings its chain along, and the client is judged as ever."""
+    client = ClientConnection(ENTERPRISE, "contoso.com", credential=OURS)
+    server = several()
+    assert server.credential is DEFAULT
+    connected(client, server)
+    assert server.credential is ISSUED
+    assert client.credential is OURS
+    assert client.peer is not None
+    assert client.peer.chain[:2] == ISSUED.chain
+    assert server.peer is not None
+    assert server.peer.domains == {"contoso.com"}
+    for side in (client, server):
+        assert side.tls is not None
+        assert side.tls.server_name == "contoso.com"
+        assert side.tls.alpn == "sip/2"
+
+
+@pytest.mark.parametrize(
+    ("shown", "alert"),
+    [
+        (STRANGER.issue("sip:contoso.com"), 48),
+        (CONTOSO.issue("sip:fabrikam.com"), 46),
+        (with_broken_names(), 42),
+        (None, None),
+    ],
+    ids=["unknown-ca", "other-name", "malformed", "no-certificate"],
+)
+@pytest.mark.parametrize("name", ["contoso.com", "default.example"])
+def test_whoever_is_refused_is_refused_under_each_context(
+    tls_version: str, shown: Credential | None, alert: int | None, name: str
+) -> None:
+    client = ClientConnection(Enterprise([name], CONTOSO.authority()), name, credential=shown)
+    server = several()
+    connected(client, server)
+    assert not refusal(server).accepted
+    assert not server.established
+    assert isinstance(client.closed, RefusedByPeerError)
+    wanted = {"TLSv1.2": 40, "TLSv1.3": 116}[tls_version] if alert is None else alert
+    assert client.closed.alert.code == wanted
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [b"CONTOSO.COM.", b"contoso.com.", b"\xff\xfe.com", b"a" * 255, b"192.0.2.1", b"*.com", None],
+)
+def test_a_hostile_server_name_gets_the_default(tls_version: str, asked: bytes | None) -> None:
+    raw = Raw(raw_context(OURS))
+    if asked is not None:
+        raw.connection.set_tlsext_host_name(asked)
+    server = several()
+    shake(server, raw)
+    assert server.established, server.closed
+    assert server.credential is DEFAULT
+    assert server.tls is not None
+    assert (server.tls.server_name is None) is (asked is None)
+    assert (server.tls.server_name or "").isascii()
+
+
+def test_the_longest_name_selects_too() -> None:
+    longest = CONTOSO.issue(LONGEST, common_name="long")
+    raw = Raw(raw_context(OURS))
+    raw.connection.set_tlsext_host_name(LONGEST.encode())
+    server = ServerConnection([DEFAULT, longest], ENTERPRISE)
+    shake(server, raw)
+    assert server.credential is longest
+
+
+@pytest.mark.parametrize("name", [b"contoso\0com", b""])
+def test_a_server_name_that_openssl_refuses_raises_nothing(tls_version: str, name: bytes) -> None:
+    """The NUL is put into a hello of OpenSSL's own."""
+    raw = Raw(raw_context(OURS))
+    raw.connection.set_tlsext_host_name(b"contoso.com")
+    wrong = name.ljust(11, b"\0")
+    server = several()
+    server.receive_data(raw.step(b"").replace(b"contoso.com", wrong))
+    assert isinstance(server.closed, HandshakeError)
+
+
+def test_a_callback_that_fails_ends_its_own_connection_only(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tls_version: str
+) -> None:
+    def broken(*_: object) -> Credential:
+        raise MemoryError("no more")
+
+    other_client = ClientConnection(ENTERPRISE, "contoso.com", credential=OURS)
+    other = several()
+    with monkeypatch.context() as patch:
+        patch.setattr(hello, "select", broken)
+        server = several()
+        client = ClientConnection(ENTERPRISE, "contoso.com", credential=OURS)
+        connected(client, server)
+    assert isinstance(server.closed, HandshakeError)
+    assert "no more" in str(server.closed)
+    assert client.decision is None
+    assert caplog.records[0].levelno == logging.ERROR
+    connected(other_client, other)
+    assert other.established
+
+
+@pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+def test_a_session_is_not_resumed_under_a_switched_context(version: int) -> None:
+    context = raw_context(OURS)
+    context.set_max_proto_version(version)
+    context.set_session_cache_mode(SSL.SESS_CACHE_CLIENT)
+    first, second = Raw(context), Raw(context)
+    first.connection.set_tlsext_host_name(b"contoso.com")
+    second.connection.set_tlsext_host_name(b"contoso.com")
+    shake(several(), first)
+    session = first.connection.get_session()
+    assert session is not None
+    second.connection.set_session(session)
+    server = several()
+    shake(server, second)
+    assert server.established
+    assert server.credential is ISSUED
+    assert server.decision is not None
+
+
+def test_a_switched_connection_outlives_what_its_credentials_leave(tls_version: str) -> None:
+    """OpenSSL calls the callbacks of the first context; nobody else may keep it."""
+    server = ServerConnection([CONTOSO.issue("a.example"), ISSUED], ENTERPRISE)
+    tls._contexts.clear()
+    gc.collect()
+    connected(ClientConnection(ENTERPRISE, "contoso.com", credential=OURS), server)
+    assert server.established
+
+
+# ---------------------------------------------------------------- the protocol that is agreed on
+
+
+@pytest.mark.parametrize("theirs", ALPN)
+@pytest.mark.parametrize("ours", ALPN)
+def test_a_protocol_is_agreed_on_as_both_want_it(
+    tls_version: str, ours: ALPN, theirs: ALPN
+) -> None:
+    client = ClientConnection(ENTERPRISE, "contoso.com", credential=OURS, alpn=theirs)
+    server = several(alpn=ours)
+    connected(client, server)
+    events = [type(event) for event in server.events()]
+    if ALPN.OFF in (ours, theirs) and ALPN.REQUIRE in (ours, theirs):
+        for side, wants in ((client, theirs), (server, ours)):
+            if wants is ALPN.REQUIRE:
+                assert isinstance(side.closed, HandshakeError)
+                assert "pass alpn=ALPN.OFFER here" in str(side.closed)
+                assert not side.established
+        if ours is ALPN.REQUIRE:
+            assert events == [ConnectionClosed]
+        return
+    for side in (client, server):
+        assert side.established
+        assert side.tls is not None
+        assert side.tls.alpn == (None if ALPN.OFF in (ours, theirs) else "sip/2")
+
+
+@pytest.mark.parametrize("alpn", ALPN)
+def test_a_client_that_offers_other_protocols(tls_version: str, alpn: ALPN) -> None:
+    context = raw_context(OURS)
+    context.set_alpn_protos([b"h2"])
+    alerts = []
+    context.set_info_callback(
+        lambda _, where, value: alerts.append(value & 0xFF) if where & SSL.SSL_CB_ALERT else None
+    )
+    server = several(alpn=alpn)
+    shake(server, Raw(context))
+    if alpn is ALPN.REQUIRE:
+        assert isinstance(server.closed, HandshakeError)
+        assert "'h2'" in str(server.closed)
+        assert alerts == [120]
+        assert [type(event) for event in server.events()] == [ConnectionClosed]
+    else:
+        assert server.tls is not None
+        assert server.tls.alpn is None
+
+
+@pytest.mark.parametrize("alpn", ALPN)
+def test_a_server_that_knows_other_protocols_only(tls_version: str, alpn: ALPN) -> None:
+    context = raw_context(OURS)
+    context.set_alpn_select_callback(lambda *_: SSL.NO_OVERLAPPING_PROTOCOLS)
+    client = ClientConnection(ENTERPRISE, "contoso.com", alpn=alpn)
+    shake(client, Raw(context, server=True))
+    assert client.established is (alpn is not ALPN.REQUIRE)
+
+
+def test_a_server_that_chooses_what_was_not_offered(tls_version: str) -> None:
+    context = raw_context(OURS)
+    context.set_alpn_select_callback(lambda *_: b"h2")
+    client = ClientConnection(ENTERPRISE, "contoso.com")
+    shake(client, Raw(context, server=True))
+    assert isinstance(client.closed, HandshakeError)
+
+
+def test_the_refusal_of_another_connection_is_taken_for_none() -> None:
+    """A thread may pick up from the context what belongs to another one."""
+    client = ClientConnection(ENTERPRISE, "contoso.com", credential=OURS)
+    server = several(alpn=ALPN.REQUIRE)
+    connected(client, server)
+    helper = server._engine._connection.get_context()._alpn_select_helper
+    assert helper is not None
+    helper._problems.append(hello.NoProtocolError())
+    client.ping()
+    server.receive_data(client.data_to_send())
+    assert server.established
+    assert helper._problems == []
+    client.close()
+    server.receive_data(client.data_to_send())
+    assert isinstance(server.closed, ConnectionClosedError)
+    assert server.closed.orderly
+
+
+@pytest.mark.parametrize("wrong", [None, "offer", True])
+def test_what_is_no_alpn_is_told(wrong: object) -> None:
+    for build in (
+        lambda: ClientConnection(ENTERPRISE, "a.com", alpn=wrong),  # type: ignore[arg-type]
+        lambda: several(alpn=wrong),
+        lambda: TLSClientTransport(ENTERPRISE, alpn=wrong),  # type: ignore[arg-type]
+        lambda: sync.TLSClientTransport(ENTERPRISE, alpn=wrong),  # type: ignore[arg-type]
+        lambda: TLSServerTransport(OURS, print, alpn=wrong),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(ConfigurationError, match=r"alpn is an ALPN, not .*ALPN\.OFFER"):
+            build()
+
+
+# ---------------------------------------------------------------- over sockets
+
+
+async def test_the_asyncio_transports_select_and_agree() -> None:
+    seen = []
+
+    async def handler(connection: Connection) -> None:
+        seen.append((connection.credential, connection.tls))
+        async for _ in connection:
+            pass
+
+    async with (
+        MTLSServerTransport([DEFAULT, ISSUED], ENTERPRISE, handler, alpn=ALPN.REQUIRE) as server,
+        TLSClientTransport(ENTERPRISE, credential=OURS, alpn=ALPN.REQUIRE) as transport,
+        TLSClientTransport(ENTERPRISE, credential=OURS, alpn=ALPN.OFF) as without,
+    ):
+        await server.listen("127.0.0.1", 0)
+        ((host, port),) = server.addresses
+        connection = await transport.connect("contoso.com", host=host, port=port)
+        await connection.ping()
+        assert connection.credential is OURS
+        assert connection.tls is not None
+        assert connection.tls.alpn == "sip/2"
+        with pytest.raises((HandshakeError, ConnectionClosedError)):
+            await (await without.connect("contoso.com", host=host, port=port)).receive()
+    ((credential, info),) = seen
+    assert credential is ISSUED
+    assert info is not None
+    assert info.server_name == "contoso.com"
+
+
+def test_the_blocking_transports_select_and_agree() -> None:
+    seen = []
+
+    def handler(connection: sync.Connection) -> None:
+        seen.append((connection.credential, connection.tls))
+        for _ in connection:
+            pass
+
+    with (
+        sync.MTLSServerTransport(
+            [DEFAULT, ISSUED], ENTERPRISE, handler, alpn=ALPN.REQUIRE
+        ) as server,
+        sync.TLSClientTransport(ENTERPRISE, credential=OURS, alpn=ALPN.REQUIRE) as transport,
+        sync.TLSClientTransport(ENTERPRISE, credential=OURS, alpn=ALPN.OFF) as without,
+    ):
+        server.listen("127.0.0.1", 0)
+        ((host, port),) = server.addresses
+        connection = transport.connect("contoso.com", host=host, port=port)
+        connection.ping()
+        assert connection.credential is OURS
+        with pytest.raises((HandshakeError, ConnectionClosedError)):
+            without.connect("contoso.com", host=host, port=port).receive()
+    ((credential, info),) = seen
+    assert credential is ISSUED
+    assert info is not None
+    assert info.alpn == "sip/2"

@@ -6,6 +6,7 @@ from siptls.errors import SIPTLSError
 from siptls.trust.decision import Decision, Peer
 from siptls.trust.names import ReferenceIdentity
 from siptls.wire.connection import ClientConnection, ServerConnection
+from siptls.wire.credential import Credential
 from siptls.wire.telling import Address, shown
 from siptls.wire.tls import TLSInfo
 
@@ -46,6 +47,11 @@ class Known:
     def reference(self) -> ReferenceIdentity | None:
         """Whom we asked for; None on a server."""
         return self._known.reference
+
+    @property
+    def credential(self) -> Credential | None:
+        """Our own that this connection uses; None on a client that has none."""
+        return self._known.credential
 
     @property
     def tls(self) -> TLSInfo | None:

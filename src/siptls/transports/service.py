@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
-from attrs import frozen
+from attrs import field, frozen
 
 from siptls.errors import ConfigurationError
 from siptls.trust.policy import TrustPolicy
 from siptls.wire.connection import ServerConnection, Timer
-from siptls.wire.credential import Credential
+from siptls.wire.credential import Credential, as_credentials
+from siptls.wire.hello import ALPN
 from siptls.wire.limits import Limits
 from siptls.wire.telling import Address
 
@@ -21,20 +23,22 @@ class Service:
     """A server's own certificate, and whom it takes.
 
     Attributes:
-        credential: Our own certificate and key.
+        credential: Our own certificates and keys, the default first.
         policy: Judges each client; None if it shows no certificate.
         mutual: Whether it must show one.
         limits: Bounds.
+        alpn: Whether ``sip/2`` is agreed on.
 
     Raises:
         ConfigurationError: Mutual without a policy.
         CertificateError: OpenSSL does not take the credential.
     """
 
-    credential: Credential
+    credential: Sequence[Credential] = field(converter=as_credentials)
     policy: TrustPolicy | None
     mutual: bool
     limits: Limits
+    alpn: ALPN
 
     def __attrs_post_init__(self) -> None:
         self.connection(None)  # whatever is wrong with them is told now
@@ -50,6 +54,7 @@ class Service:
             limits=self.limits,
             address=address,
             timer=timer,
+            alpn=self.alpn,
         )
 
 

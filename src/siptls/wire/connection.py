@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from siptls.arguments import kind_of
 from siptls.errors import (
@@ -47,6 +47,7 @@ from siptls.wire.events import (
     RefusedByPeer,
 )
 from siptls.wire.framing import KEEPALIVE_PING, KEEPALIVE_PONG, Framed, MessageFramer
+from siptls.wire.hello import ALPN
 from siptls.wire.limits import Limits, as_limits
 from siptls.wire.message import Message
 from siptls.wire.tls import TLSEngine, TLSInfo, utc_now
@@ -95,6 +96,11 @@ class _Connection:
     def decision(self) -> Decision | None:
         """What the policy decided; None before it was asked, or if nobody is judged."""
         return self._engine.decision
+
+    @property
+    def credential(self) -> Credential | None:
+        """Our own that is in use; on a server the default until the client asks for another."""
+        return self._engine.credential
 
     @property
     def tls(self) -> TLSInfo | None:
@@ -340,6 +346,7 @@ class ClientConnection(_Connection):
         address: The server's, for the explanation of a decision.
         clock: Gives the time at which certificates are judged, as an aware datetime.
         timer: Gives seconds for deadlines; monotonic.
+        alpn: Whether ``sip/2`` is agreed on as the application protocol; see `ALPN`.
 
     Raises:
         ConfigurationError: The target is no name, or the policy is none.
@@ -357,6 +364,7 @@ class ClientConnection(_Connection):
         address: tuple[str, int] | None = None,
         clock: Clock = utc_now,
         timer: Timer = time.monotonic,
+        alpn: ALPN = ALPN.OFFER,
     ) -> None:
         require_policy(policy)
         self.reference = ReferenceIdentity.parse(target, host=host)
@@ -369,6 +377,7 @@ class ClientConnection(_Connection):
             limits=limits,
             clock=clock,
             address=address,
+            alpn=alpn,
         )
         super().__init__(engine, as_limits(limits), timer)
 
@@ -379,13 +388,15 @@ class ServerConnection(_Connection):
     The loop is yours: see `ClientConnection`.
 
     Args:
-        credential: Our own certificate and key.
+        credential: Our own certificate and key; or several of them, of which the client's SNI
+            selects one. The first is for clients that ask for no name, or for one nobody has.
         policy: Judges the client. May be None only if not ``mutual``.
         mutual: Whether the client must show a certificate (MTLS).
         limits: Bounds.
         address: The client's, for the explanation of a decision.
         clock: Gives the time at which certificates are judged, as an aware datetime.
         timer: Gives seconds for deadlines; monotonic.
+        alpn: Whether ``sip/2`` is agreed on as the application protocol; see `ALPN`.
 
     Raises:
         ConfigurationError: Mutual without a policy.
@@ -397,7 +408,7 @@ class ServerConnection(_Connection):
 
     def __init__(  # noqa: PLR0913  a connection's whole configuration
         self,
-        credential: Credential,
+        credential: Credential | Sequence[Credential],
         policy: TrustPolicy | None,
         *,
         mutual: bool = True,
@@ -405,6 +416,7 @@ class ServerConnection(_Connection):
         address: tuple[str, int] | None = None,
         clock: Clock = utc_now,
         timer: Timer = time.monotonic,
+        alpn: ALPN = ALPN.OFFER,
     ) -> None:
         if mutual or policy is not None:
             require_policy(policy)
@@ -416,6 +428,7 @@ class ServerConnection(_Connection):
             limits=limits,
             clock=clock,
             address=address,
+            alpn=alpn,
         )
         super().__init__(engine, as_limits(limits), timer)
 

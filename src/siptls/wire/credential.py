@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TypeAlias
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -16,9 +16,10 @@ from siptls import pem
 from siptls.arguments import Kind
 from siptls.errors import CertificateError, ConfigurationError
 from siptls.trust.fault import describe
-from siptls.trust.presented import PresentedNames, presented_names
+from siptls.trust.names import presented_domain
+from siptls.trust.presented import NameKind, PresentedNames, presented_names
 
-__all__ = ["IS_CREDENTIAL", "Credential"]
+__all__ = ["IS_CREDENTIAL", "Credential", "as_credentials", "select"]
 
 PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
@@ -49,6 +50,10 @@ class Credential:
 
     chain: tuple[x509.Certificate, ...] = field(converter=_as_chain)
     key: PrivateKey = field(repr=False)
+    # What `select` looks for, read once: the names themselves, and those above a wildcard.
+    _served: tuple[frozenset[str], frozenset[str]] = field(
+        init=False, repr=False, default=Factory(lambda self: _served(self.chain), takes_self=True)
+    )
 
     @chain.validator
     def _not_empty(self, _: object, value: tuple[x509.Certificate, ...]) -> None:
@@ -122,6 +127,71 @@ class Credential:
         return min(certificate.not_valid_after_utc for certificate in self.chain)
 
 
-IS_CREDENTIAL = Kind(
-    Credential, "Credential.from_pem(path) reads one from certificate and key", optional=True
-)
+_HOW = "Credential.from_pem(path) reads one from certificate and key"
+IS_CREDENTIAL = Kind(Credential, _HOW, optional=True)
+_IS_ONE_OF_THEM = Kind(Credential, _HOW)
+
+
+# ---------------------------------------------------------------- several of them
+
+
+def as_credentials(
+    value: Credential | Sequence[Credential] | None,
+) -> tuple[Credential, ...]:
+    """Take a server's credential, or several of them, the default first.
+
+    Raises:
+        ConfigurationError: There is something else among them.
+        CertificateError: There is none.
+    """
+    if value is None:
+        raise CertificateError("a TLS server needs a credential: pass its certificate and key")
+    if isinstance(value, Credential):
+        return (value,)
+    if not isinstance(value, list | tuple):
+        IS_CREDENTIAL.check("credential", value)
+    if not value:
+        raise CertificateError(
+            "the list of credentials is empty: a TLS server needs one at least, the first of which"
+            " is shown to whoever asks for no name"
+        )
+    for place, one in enumerate(value):
+        _IS_ONE_OF_THEM.check(f"credential[{place}]", one)
+    return tuple(value)
+
+
+def select(credentials: Sequence[Credential], server_name: str | None) -> Credential:
+    """Choose what a server shows to a client that asks for a name (RFC 5922 §7.8, RFC 6066 §3).
+
+    First counts a ``sip:`` URI or a dNSName that is the name, then a dNSName with a wildcard for
+    its whole left-most label. Case does not matter (RFC 6066 §3). Whether the client takes what it
+    is shown is for the client to say.
+
+    Args:
+        credentials: Those there are, the default first; of two for the same name the first counts.
+        server_name: What the client asks for, be it well-formed or not; None if it asks for none.
+
+    Returns:
+        The default if nobody has the name, or if it is no domain.
+    """
+    name = None if server_name is None else presented_domain(server_name)
+    if name is None:
+        return credentials[0]
+    above = name.partition(".")[2]
+    for place, wanted in enumerate((name, above)):
+        for credential in credentials:
+            if wanted in credential._served[place]:  # noqa: SLF001  its own module
+                return credential
+    return credentials[0]
+
+
+def _served(chain: Sequence[x509.Certificate]) -> tuple[frozenset[str], frozenset[str]]:
+    try:
+        names = [name for one in chain[:1] for name in presented_names(one).names]
+    except ValueError:  # names that cannot be decoded are asked for by nobody
+        names = []
+    asked = [name for name in names if name.kind in (NameKind.URI, NameKind.DNS)]
+    return (
+        frozenset(name.domain for name in asked if name.domain is not None),
+        frozenset(name.wildcard for name in asked if name.wildcard is not None),
+    )

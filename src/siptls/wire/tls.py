@@ -8,11 +8,11 @@ call back, such as a resumed session, is no way in. Resumption is off besides.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from attrs import frozen
+from attrs import define, field, frozen
 from OpenSSL import SSL
 
 from siptls.errors import (
@@ -28,7 +28,17 @@ from siptls.trust.evidence import Role
 from siptls.trust.fault import describe
 from siptls.trust.names import ReferenceIdentity, printable
 from siptls.trust.policy import TrustPolicy
-from siptls.wire.credential import IS_CREDENTIAL, Credential
+from siptls.wire.credential import IS_CREDENTIAL, Credential, as_credentials
+from siptls.wire.hello import (
+    ALPN,
+    IS_ALPN,
+    PROTOCOL,
+    Hello,
+    NoProtocolError,
+    answer_name,
+    answer_protocols,
+    server_name,
+)
 from siptls.wire.limits import Limits, as_limits
 from siptls.wire.verdict import Clock, Judgement, arm, record_alert
 
@@ -47,9 +57,27 @@ _OLDEST, _NEWEST = SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION
 CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 _NO_RENEGOTIATION = 1 << 30  # SSL_OP_NO_RENEGOTIATION: pyOpenSSL has no name for it
 
+
+@frozen
+class _Kind:
+    """What contexts with the same credential differ in.
+
+    Attributes:
+        role: The peer's.
+        judged: Whether the peer is judged.
+        alpn: Whether a protocol is agreed on.
+        named: Whether the client's SNI may put another context in place.
+    """
+
+    role: Role
+    judged: bool
+    alpn: ALPN
+    named: bool
+
+
 # A Context costs 300 us and holds no state of a connection, so that one serves all connections
 # of the same kind with the same credential. It lives as long as the credential.
-_contexts: WeakKeyDictionary[object, dict[tuple[Role, bool], SSL.Context]] = WeakKeyDictionary()
+_contexts: WeakKeyDictionary[object, dict[_Kind, SSL.Context]] = WeakKeyDictionary()
 
 
 class _NoCredential:
@@ -59,19 +87,16 @@ class _NoCredential:
 _NOBODY = _NoCredential()
 
 
-def _context(role: Role, credential: Credential | None, *, judged: bool) -> SSL.Context:
-    """Give the context for one side. ``role`` is the peer's; ``judged`` whether it is judged."""
-    IS_CREDENTIAL.check("credential", credential)
-    if role is Role.CLIENT and credential is None:
-        raise CertificateError("a TLS server needs a credential: pass its certificate and key")
+def _context(credential: Credential | None, kind: _Kind) -> SSL.Context:
+    """Give the context of this kind."""
     kinds = _contexts.setdefault(credential or _NOBODY, {})
-    context = kinds.get((role, judged))
+    context = kinds.get(kind)
     if context is None:
-        context = kinds[role, judged] = _new_context(credential, judged=judged)
+        context = kinds[kind] = _new_context(credential, kind)
     return context
 
 
-def _new_context(credential: Credential | None, *, judged: bool) -> SSL.Context:
+def _new_context(credential: Credential | None, kind: _Kind) -> SSL.Context:
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(_OLDEST)
     context.set_max_proto_version(_NEWEST)
@@ -80,8 +105,15 @@ def _new_context(credential: Credential | None, *, judged: bool) -> SSL.Context:
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_info_callback(record_alert)
-    if judged:
+    if kind.judged:
         arm(context)
+    if kind.named:
+        context.set_tlsext_servername_callback(answer_name)
+    if kind.alpn is not ALPN.OFF:
+        if kind.role is Role.SERVER:
+            context.set_alpn_protos([PROTOCOL])
+        else:
+            context.set_alpn_select_callback(answer_protocols)
     if credential is not None:
         try:
             context.use_certificate(credential.chain[0])
@@ -110,13 +142,16 @@ class TLSInfo:
         version: ``"TLSv1.2"`` or ``"TLSv1.3"``.
         cipher: OpenSSL's name of the cipher suite.
         group: The key-exchange group, such as ``"X25519MLKEM768"``; None if OpenSSL tells none.
-        alpn: The application protocol agreed on, or None.
+        alpn: The application protocol agreed on (``"sip/2"``), or None.
+        server_name: The name in the SNI extension, made printable: what the client asked for; on a
+            client what it sent. None if there was none.
     """
 
     version: str
     cipher: str
     group: str | None
     alpn: str | None
+    server_name: str | None = None
 
 
 # OpenSSL's memory buffers grow to the largest amount that they ever held, and never shrink. Bytes
@@ -126,20 +161,40 @@ _RECORD: Final = 16384  # RFC 8446 §5.1
 _READ: Final = 65536  # more than one record
 
 
+@define
+class _State(Judgement):
+    """What one connection's callbacks know. It has no reference back to the connection."""
+
+    hello: Hello = field(kw_only=True)
+
+
+def _ours(
+    role: Role, credential: Credential | Sequence[Credential] | None
+) -> tuple[Credential | None, ...]:
+    """Give our credentials, the default first. ``role`` is the peer's."""
+    if role is Role.CLIENT:
+        return as_credentials(credential)
+    IS_CREDENTIAL.check("credential", credential)
+    assert credential is None or isinstance(credential, Credential)  # noqa: S101  just checked
+    return (credential,)
+
+
 class TLSEngine:
     """TLS for one connection: bytes of the network on one side, of the application on the other.
 
     Args:
         role: What the *peer* is.
-        credential: Our own; a server needs one.
+        credential: Our own; a server needs one, and may have several, the default first.
         policy: Judges the peer's certificate. None only for a server that asks for none.
         mutual: For a server: whether it asks for the client's certificate.
         reference: For a client: whom it expects. It is sent as SNI, too.
         limits: ``max_certificates`` and ``max_chain`` are held to.
         clock: The time at which certificates are judged.
         address: The peer's, for the evidence.
+        alpn: Whether ``sip/2`` is agreed on.
 
     Raises:
+        ConfigurationError: What is given as credential or alpn is none.
         CertificateError: OpenSSL does not take the credential.
     """
 
@@ -156,7 +211,7 @@ class TLSEngine:
     def __init__(  # noqa: PLR0913  a connection's whole configuration
         self,
         role: Role,
-        credential: Credential | None,
+        credential: Credential | Sequence[Credential] | None,
         policy: TrustPolicy | None,
         *,
         mutual: bool = True,
@@ -164,10 +219,16 @@ class TLSEngine:
         limits: Limits | None = None,
         clock: Clock = utc_now,
         address: tuple[str, int] | None = None,
+        alpn: ALPN = ALPN.OFFER,
     ) -> None:
-        self._judgement = Judgement(policy, role, clock, reference, address, as_limits(limits))
+        IS_ALPN.check("alpn", alpn)
         self._judged = mutual or role is Role.SERVER
-        self._connection = SSL.Connection(_context(role, credential, judged=self._judged), None)
+        ours = _ours(role, credential)
+        kind = _Kind(role, self._judged, alpn, named=len(ours) > 1)
+        hello = Hello(alpn, {one: _context(one, kind) for one in ours})
+        bounds = as_limits(limits)
+        self._judgement = _State(policy, role, clock, reference, address, bounds, hello=hello)
+        self._connection = SSL.Connection(hello.contexts[hello.credential], None)
         self._connection.set_app_data(self._judgement)
         self._established = False
         self._outgoing: list[bytes] = []
@@ -186,6 +247,11 @@ class TLSEngine:
         return self._established
 
     @property
+    def credential(self) -> Credential | None:
+        """Our own that is in use; on a server the default until the client asks for another."""
+        return self._judgement.hello.credential
+
+    @property
     def decision(self) -> Decision | None:
         """What the policy decided; None before it was asked, or if nobody is judged."""
         return self._judgement.decision
@@ -199,6 +265,7 @@ class TLSEngine:
             cipher=connection.get_cipher_name() or "",
             group=connection.get_group_name(),
             alpn=connection.get_alpn_proto_negotiated().decode("ascii", "replace") or None,
+            server_name=server_name(connection),
         )
 
     def handshake(self) -> bool:
@@ -213,6 +280,7 @@ class TLSEngine:
         try:
             self._connection.do_handshake()
         except SSL.WantReadError:
+            self._require_sound_hello()
             return False
         except SSL.Error as error:
             # OpenSSL's own error adds nothing that the sentence does not say.
@@ -222,8 +290,22 @@ class TLSEngine:
         if self._judged and (judgement.decision is None or not judgement.decision.accepted):
             reason = "OpenSSL finished the handshake without an accepted decision"
             raise PeerRefusedError(judgement.refuse(Code.POLICY_ERROR, reason))
+        judgement.hello.check_protocol(self._connection.get_alpn_proto_negotiated())
+        self._require_sound_hello()
         self._established = True
         return True
+
+    def _require_sound_hello(self) -> None:
+        """End the handshake if the hello does not allow it to go on.
+
+        Where OpenSSL sends no alert, its flight is dropped, so that the peer's handshake does not
+        end well either, if it has not ended yet.
+        """
+        fault = self._judgement.hello.fault
+        if fault:
+            if self._judgement.sent is None:
+                self.outgoing()
+            raise HandshakeError(fault)
 
     def decrypt(self, data: bytes | memoryview) -> Iterator[bytes]:
         """Take bytes from the network; give those of the application as they become readable.
@@ -278,15 +360,20 @@ class TLSEngine:
     def end(self) -> SIPTLSError:
         """Say that the network has no more bytes, and learn what that means."""
         self._connection.bio_shutdown()
-        failure: SSL.Error = SSL.SysCallError()
+        failure = self._last()
+        if isinstance(failure, NoProtocolError):  # that of another connection
+            failure = self._last()
+        return self._failure(failure) if self._established else self._handshake_failure(failure)
+
+    def _last(self) -> SSL.Error:
         try:
             if self._established:
                 self._connection.recv(1)
             else:
                 self._connection.do_handshake()
         except SSL.Error as error:
-            failure = error
-        return self._failure(failure) if self._established else self._handshake_failure(failure)
+            return error
+        return SSL.SysCallError()
 
     def close(self) -> None:
         """Send close_notify, if the handshake has come so far."""
@@ -304,6 +391,8 @@ class TLSEngine:
             return PeerRefusedError(judgement.decision)
         if judgement.received is not None:
             return RefusedByPeerError(judgement.received)
+        if judgement.hello.fault:
+            return HandshakeError(judgement.hello.fault)
         if self._judged and judgement.role is Role.CLIENT and self._is_certificate_missing():
             reason = "the client showed no certificate"
             return PeerRefusedError(judgement.refuse(Code.CERTIFICATE_MISSING, reason))

@@ -29,6 +29,7 @@ from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy, require_policy
 from siptls.wire.connection import ClientConnection
 from siptls.wire.credential import IS_CREDENTIAL, Credential
+from siptls.wire.hello import ALPN, IS_ALPN
 from siptls.wire.limits import Limits, as_limits
 from siptls.wire.telling import OnRefused
 
@@ -50,6 +51,7 @@ class TLSClientTransport(Closing):
         dns_trust: Whether the host that DNS names for a domain is expected beside it.
         on_refused: Called with the decision and the address when the policy refuses a server.
         limits: Bounds.
+        alpn: Whether ``sip/2`` is agreed on as the application protocol; see `ALPN`.
 
     Raises:
         ConfigurationError: The policy, or the resolver, is none.
@@ -64,18 +66,21 @@ class TLSClientTransport(Closing):
         dns_trust: DNSTrust = DNSTrust.UNTRUSTED,
         on_refused: OnRefused | None = None,
         limits: Limits | None = None,
+        alpn: ALPN = ALPN.OFFER,
     ) -> None:
         require_policy(policy)
         check_resolver(resolver)
         IS_CREDENTIAL.check("credential", credential)
         IS_DNS_TRUST.check("dns_trust", dns_trust)
         check_callback("on_refused", on_refused)
+        IS_ALPN.check("alpn", alpn)
         self._policy = policy
         self._credential = credential
         self._resolver = resolver or SystemResolver()
         self._dns_trust = dns_trust
         self._on_refused = on_refused
         self._limits = as_limits(limits)
+        self._alpn = alpn
         self._drivers: set[Driver] = set()
         self._closed = False
 
@@ -172,6 +177,7 @@ class TLSClientTransport(Closing):
             credential=self._credential,
             limits=self._limits,
             address=address,
+            alpn=self._alpn,
             timer=loop.time,
         )
         return Driver(

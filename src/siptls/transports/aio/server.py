@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeAlias
 
 from siptls.arguments import check_callback, check_handler
@@ -19,6 +19,7 @@ from siptls.transports.resolution import SIPS_PORT, check_port
 from siptls.transports.service import Service, require_one_handler
 from siptls.trust.policy import TrustPolicy
 from siptls.wire.credential import Credential
+from siptls.wire.hello import ALPN
 from siptls.wire.limits import Limits, as_limits
 from siptls.wire.message import Message
 from siptls.wire.telling import Address, OnRefused, address_of, shown
@@ -39,7 +40,7 @@ class _ServerTransport(Closing):
 
     def __init__(  # noqa: PLR0913  a server's whole configuration
         self,
-        credential: Credential,
+        credential: Credential | Sequence[Credential],
         policy: TrustPolicy | None,
         handler: Handler | None,
         *,
@@ -47,13 +48,14 @@ class _ServerTransport(Closing):
         on_message: OnMessage | None,
         on_refused: OnRefused | None,
         limits: Limits | None,
+        alpn: ALPN,
     ) -> None:
         require_one_handler(handler, on_message, "coroutine function")
         check_handler(handler)
         check_callback("on_message", on_message)
         check_callback("on_refused", on_refused)
         self._limits = as_limits(limits)
-        self._service = Service(credential, policy, mutual, self._limits)
+        self._service = Service(credential, policy, mutual, self._limits, alpn)
         self._handler = handler
         self._on_message = on_message
         self._on_refused = on_refused
@@ -229,13 +231,15 @@ class TLSServerTransport(_ServerTransport):
     """Accepts clients over TLS. They show no certificate, so that ``connection.peer`` is None.
 
     Args:
-        credential: Our own certificate and key.
+        credential: Our own certificate and key; or several of them, of which the client's SNI
+            selects one. The first is for clients that ask for no name, or for one nobody has.
         handler: ``async def handler(connection)``: called for each connection, which is closed
             when it returns.
         on_message: ``def on_message(connection, message)``: called in the read path instead, for
             speed. What it sends with ``send_nowait`` goes out with one write after each read. If
             it raises, that is logged, and the connection goes on: the fault is in one message.
         limits: Bounds.
+        alpn: Whether ``sip/2`` is agreed on as the application protocol; see `ALPN`.
 
     Raises:
         ConfigurationError: Neither a handler nor on_message, or both.
@@ -244,11 +248,12 @@ class TLSServerTransport(_ServerTransport):
 
     def __init__(
         self,
-        credential: Credential,
+        credential: Credential | Sequence[Credential],
         handler: Handler | None = None,
         *,
         on_message: OnMessage | None = None,
         limits: Limits | None = None,
+        alpn: ALPN = ALPN.OFFER,
     ) -> None:
         super().__init__(
             credential,
@@ -258,6 +263,7 @@ class TLSServerTransport(_ServerTransport):
             on_message=on_message,
             on_refused=None,
             limits=limits,
+            alpn=alpn,
         )
 
 
@@ -274,7 +280,8 @@ class MTLSServerTransport(_ServerTransport):
     ``on_refused``, and a warning is logged. No handler ever sees its connection.
 
     Args:
-        credential: Our own certificate and key.
+        credential: Our own certificate and key; or several of them, of which the client's SNI
+            selects one. The first is for clients that ask for no name, or for one nobody has.
         policy: Judges each client.
         handler: ``async def handler(connection)``: called for each accepted connection, which is
             closed when it returns.
@@ -283,6 +290,7 @@ class MTLSServerTransport(_ServerTransport):
             it raises, that is logged, and the connection goes on: the fault is in one message.
         on_refused: ``def on_refused(decision, address)``: a plain function.
         limits: Bounds.
+        alpn: Whether ``sip/2`` is agreed on as the application protocol; see `ALPN`.
 
     Raises:
         ConfigurationError: No policy; or neither a handler nor on_message, or both.
@@ -291,13 +299,14 @@ class MTLSServerTransport(_ServerTransport):
 
     def __init__(  # noqa: PLR0913  a server's whole configuration
         self,
-        credential: Credential,
+        credential: Credential | Sequence[Credential],
         policy: TrustPolicy,
         handler: Handler | None = None,
         *,
         on_message: OnMessage | None = None,
         on_refused: OnRefused | None = None,
         limits: Limits | None = None,
+        alpn: ALPN = ALPN.OFFER,
     ) -> None:
         super().__init__(
             credential,
@@ -307,4 +316,5 @@ class MTLSServerTransport(_ServerTransport):
             on_message=on_message,
             on_refused=on_refused,
             limits=limits,
+            alpn=alpn,
         )

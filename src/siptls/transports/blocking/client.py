@@ -28,6 +28,7 @@ from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy, require_policy
 from siptls.wire.connection import ClientConnection, ServerConnection
 from siptls.wire.credential import IS_CREDENTIAL, Credential
+from siptls.wire.hello import ALPN, IS_ALPN
 from siptls.wire.limits import Limits, as_limits
 from siptls.wire.telling import Address, OnRefused, address_of
 
@@ -39,11 +40,12 @@ def wrap_socket(  # noqa: PLR0913  a connection's whole configuration
     policy: TrustPolicy | None,
     target: str | ReferenceIdentity | None = None,
     *,
-    credential: Credential | None = None,
+    credential: Credential | Sequence[Credential] | None = None,
     server_side: bool = False,
     mutual: bool = True,
     on_refused: OnRefused | None = None,
     limits: Limits | None = None,
+    alpn: ALPN = ALPN.OFFER,
 ) -> Connection:
     """Do a handshake on a connected socket of yours.
 
@@ -52,11 +54,13 @@ def wrap_socket(  # noqa: PLR0913  a connection's whole configuration
             from the handshake on, and is closed with it, or if the handshake fails.
         policy: Judges the peer. May be None only on a server that is not ``mutual``.
         target: Whom we expect, for a client: a SIP URI, a domain, or a `ReferenceIdentity`.
-        credential: Our own certificate and key; a server needs one.
+        credential: Our own certificate and key; a server needs one, and may have several, of
+            which the client's SNI selects one, or else the first.
         server_side: Whether we are the server.
         mutual: For a server: whether the client must show a certificate.
         on_refused: Called with the decision and the address when the policy refuses.
         limits: Bounds.
+        alpn: Whether ``sip/2`` is agreed on as the application protocol; see `ALPN`.
 
     Raises:
         ConfigurationError: The arguments contradict each other, or the socket is not connected.
@@ -78,6 +82,7 @@ def wrap_socket(  # noqa: PLR0913  a connection's whole configuration
             mutual=mutual,
             limits=bounds,
             address=address,
+            alpn=alpn,
         )
     else:
         if target is None:
@@ -87,9 +92,10 @@ def wrap_socket(  # noqa: PLR0913  a connection's whole configuration
         core = ClientConnection(
             policy,
             target,
-            credential=credential,
+            credential=credential,  # type: ignore[arg-type]  # several are refused there
             limits=bounds,
             address=address,
+            alpn=alpn,
         )
     return Connection(sock, core, bounds, on_refused=on_refused).handshake()
 
@@ -118,6 +124,7 @@ class TLSClientTransport(Closing):
         dns_trust: Whether the host that DNS names for a domain is expected beside it.
         on_refused: Called with the decision and the address when the policy refuses a server.
         limits: Bounds.
+        alpn: Whether ``sip/2`` is agreed on as the application protocol; see `ALPN`.
 
     Raises:
         ConfigurationError: The policy, or the resolver, is none.
@@ -132,10 +139,12 @@ class TLSClientTransport(Closing):
         dns_trust: DNSTrust = DNSTrust.UNTRUSTED,
         on_refused: OnRefused | None = None,
         limits: Limits | None = None,
+        alpn: ALPN = ALPN.OFFER,
     ) -> None:
         require_policy(policy)
         IS_CREDENTIAL.check("credential", credential)
         check_callback("on_refused", on_refused)
+        IS_ALPN.check("alpn", alpn)
         check_resolver(resolver)
         IS_DNS_TRUST.check("dns_trust", dns_trust)
         self._policy = policy
@@ -144,6 +153,7 @@ class TLSClientTransport(Closing):
         self._dns_trust = dns_trust
         self._on_refused = on_refused
         self._limits = as_limits(limits)
+        self._alpn = alpn
         self._lock = threading.Lock()
         self._connections: set[Connection] = set()
         self._closed = False
@@ -216,6 +226,7 @@ class TLSClientTransport(Closing):
             credential=self._credential,
             limits=self._limits,
             address=address,
+            alpn=self._alpn,
         )
         connection = Connection(
             sock,

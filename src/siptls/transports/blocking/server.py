@@ -7,7 +7,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from siptls.arguments import check_callback
 from siptls.errors import (
@@ -24,6 +24,7 @@ from siptls.transports.resolution import (
 from siptls.transports.service import Service, require_one_handler
 from siptls.trust.policy import TrustPolicy
 from siptls.wire.credential import Credential
+from siptls.wire.hello import ALPN
 from siptls.wire.limits import Limits, as_limits
 from siptls.wire.message import Message
 from siptls.wire.telling import Address, OnRefused, address_of, shown
@@ -41,7 +42,7 @@ class _ServerTransport(Closing):
 
     def __init__(  # noqa: PLR0913  a server's whole configuration
         self,
-        credential: Credential,
+        credential: Credential | Sequence[Credential],
         policy: TrustPolicy | None,
         handler: Callable[[Connection], object] | None,
         *,
@@ -49,6 +50,7 @@ class _ServerTransport(Closing):
         on_message: Callable[[Connection, Message], object] | None,
         on_refused: OnRefused | None,
         limits: Limits | None,
+        alpn: ALPN,
     ) -> None:
         require_one_handler(handler, on_message, "function")
         for name, callback in (
@@ -58,7 +60,7 @@ class _ServerTransport(Closing):
         ):
             check_callback(name, callback)
         self._limits = as_limits(limits)
-        self._service = Service(credential, policy, mutual, self._limits)
+        self._service = Service(credential, policy, mutual, self._limits, alpn)
         self._handler = handler
         self._on_message = on_message
         self._on_refused = on_refused
@@ -242,11 +244,13 @@ class TLSServerTransport(_ServerTransport):
     """Accepts clients over TLS. They show no certificate, so that ``connection.peer`` is None.
 
     Args:
-        credential: Our own certificate and key.
+        credential: Our own certificate and key; or several of them, of which the client's SNI
+            selects one. The first is for clients that ask for no name, or for one nobody has.
         handler: ``def handler(connection)``: called for each accepted connection in a thread of its
             own; the connection is closed when it returns.
         on_message: ``def on_message(connection, message)``: called for each message instead.
         limits: Bounds; ``max_threads`` is that of the connections served at once.
+        alpn: Whether ``sip/2`` is agreed on as the application protocol; see `ALPN`.
 
     Raises:
         ConfigurationError: Neither a handler nor on_message, or both.
@@ -255,11 +259,12 @@ class TLSServerTransport(_ServerTransport):
 
     def __init__(
         self,
-        credential: Credential,
+        credential: Credential | Sequence[Credential],
         handler: Callable[[Connection], object] | None = None,
         *,
         on_message: Callable[[Connection, Message], object] | None = None,
         limits: Limits | None = None,
+        alpn: ALPN = ALPN.OFFER,
     ) -> None:
         super().__init__(
             credential,
@@ -269,6 +274,7 @@ class TLSServerTransport(_ServerTransport):
             on_message=on_message,
             on_refused=None,
             limits=limits,
+            alpn=alpn,
         )
 
 
@@ -282,13 +288,15 @@ class MTLSServerTransport(_ServerTransport):
             server.serve_forever()
 
     Args:
-        credential: Our own certificate and key.
+        credential: Our own certificate and key; or several of them, of which the client's SNI
+            selects one. The first is for clients that ask for no name, or for one nobody has.
         policy: Judges each client.
         handler: ``def handler(connection)``: called for each accepted connection in a thread of its
             own; the connection is closed when it returns.
         on_message: ``def on_message(connection, message)``: called for each message instead.
         on_refused: ``def on_refused(decision, address)``.
         limits: Bounds; ``max_threads`` is that of the connections served at once.
+        alpn: Whether ``sip/2`` is agreed on as the application protocol; see `ALPN`.
 
     Raises:
         ConfigurationError: No policy; or neither a handler nor on_message, or both.
@@ -297,13 +305,14 @@ class MTLSServerTransport(_ServerTransport):
 
     def __init__(  # noqa: PLR0913  a server's whole configuration
         self,
-        credential: Credential,
+        credential: Credential | Sequence[Credential],
         policy: TrustPolicy,
         handler: Callable[[Connection], object] | None = None,
         *,
         on_message: Callable[[Connection, Message], object] | None = None,
         on_refused: OnRefused | None = None,
         limits: Limits | None = None,
+        alpn: ALPN = ALPN.OFFER,
     ) -> None:
         super().__init__(
             credential,
@@ -313,6 +322,7 @@ class MTLSServerTransport(_ServerTransport):
             on_message=on_message,
             on_refused=on_refused,
             limits=limits,
+            alpn=alpn,
         )
 
 

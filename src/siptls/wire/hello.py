@@ -1,0 +1,138 @@
+"""The client's hello: the name that it asks for (SNI), and the protocol that it offers (ALPN).
+
+How it thinks. A server may have several credentials, and each has its own OpenSSL context. Which of
+them the name means is said by `select`; the callback puts that context in place. All contexts of a
+server are made alike, so that whoever is judged under one is judged under the other; and OpenSSL
+goes on to call the verify callback of the first, which is why the first is kept.
+
+pyOpenSSL keeps an exception of a callback in the *context*, from where any connection may pick it
+up. So nothing is raised here but `NoProtocolError`: OpenSSL needs it for alert 120, and any other
+connection that picks it up takes it for what it is mostly told anyway, that bytes are missing.
+"""
+
+from __future__ import annotations
+
+import logging
+from enum import StrEnum
+from typing import Any
+
+from attrs import define, field
+from OpenSSL import SSL
+
+from siptls.arguments import Kind
+from siptls.trust.names import listed, printable
+from siptls.wire.credential import Credential, select
+
+__all__ = [
+    "ALPN",
+    "IS_ALPN",
+    "PROTOCOL",
+    "Hello",
+    "NoProtocolError",
+    "answer_name",
+    "answer_protocols",
+    "server_name",
+]
+
+_log = logging.getLogger("siptls")
+
+PROTOCOL = b"sip/2"  # IANA, TLS ALPN Protocol IDs
+# OpenSSL takes a server name of 255 bytes (RFC 1035 §3.1), each of which is shown as up to four.
+_MAX_SHOWN = 4 * 255
+
+
+class ALPN(StrEnum):
+    """Whether ``sip/2`` is agreed on as the application protocol (RFC 7301)."""
+
+    OFFER = "offer"
+    """A client offers it, a server takes it if offered; without it the connection goes on."""
+    REQUIRE = "require"
+    """As OFFER, and without it there is no connection."""
+    OFF = "off"
+    """It is neither offered nor taken."""
+
+
+IS_ALPN = Kind(ALPN, "write ALPN.OFFER, ALPN.REQUIRE or ALPN.OFF")
+
+
+class NoProtocolError(SSL.WantReadError):
+    """Has OpenSSL send alert 120. It may come up in another connection, where it means nothing."""
+
+
+@define
+class Hello:
+    """What one connection's callbacks know of the hello. It has no reference to the connection.
+
+    Attributes:
+        alpn: Whether a protocol is agreed on.
+        contexts: Our credentials, the default first, each with its context.
+        credential: The one that is shown; a server shows the default if no other is asked for.
+        fault: Why the handshake must end; empty if it may go on.
+    """
+
+    alpn: ALPN
+    contexts: dict[Credential | None, SSL.Context]
+    credential: Credential | None = field(init=False)
+    fault: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        self.credential = next(iter(self.contexts))
+
+    def check_protocol(self, agreed: bytes) -> None:
+        """Look whether what was agreed on will do; if not, `fault` tells."""
+        if agreed == PROTOCOL or self.fault:
+            return
+        if agreed:
+            self.fault = (
+                f"the peer chose the ALPN protocol {_shown([agreed])}, which was not offered; it is"
+                " no SIP server"
+            )
+        elif self.alpn is ALPN.REQUIRE:
+            self.fault = (
+                "the peer agreed on no ALPN protocol, and 'sip/2' is required; let it take part in"
+                " ALPN, or pass alpn=ALPN.OFFER here"
+            )
+
+
+def server_name(connection: SSL.Connection) -> str | None:
+    """The name in the SNI extension, as text that can be shown."""
+    name = connection.get_servername()
+    return None if name is None else printable(name.decode("ascii", "backslashreplace"), _MAX_SHOWN)
+
+
+def answer_name(connection: SSL.Connection) -> None:
+    """Show the credential for the name that the client asks for (RFC 6066 §3, RFC 5922 §7.8)."""
+    hello: Hello = connection.get_app_data().hello
+    try:
+        ours = [credential for credential in hello.contexts if credential is not None]
+        hello.credential = select(ours, server_name(connection))
+        context = hello.contexts[hello.credential]
+        if connection.get_context() is not context:
+            connection.set_context(context)
+    except Exception as error:  # noqa: BLE001  whatever it is, this connection ends, and no other
+        _log.exception("choosing a credential failed, so the connection is refused")
+        hello.fault = f"no credential could be chosen for the server name: {error}; see the log"
+
+
+def answer_protocols(
+    connection: SSL.Connection, offered: list[bytes]
+) -> Any:  # pyOpenSSL keeps the type of NO_OVERLAPPING_PROTOCOLS to itself
+    """Take ``sip/2`` if it is offered (RFC 7301 §3.2).
+
+    Raises:
+        NoProtocolError: It is not, and is required.
+    """
+    if PROTOCOL in offered:
+        return PROTOCOL
+    hello: Hello = connection.get_app_data().hello
+    if hello.alpn is ALPN.REQUIRE:
+        hello.fault = (
+            f"the client offers the ALPN protocols {_shown(offered)}, and 'sip/2' is required; let"
+            " it offer 'sip/2', or pass alpn=ALPN.OFFER here"
+        )
+        raise NoProtocolError
+    return SSL.NO_OVERLAPPING_PROTOCOLS
+
+
+def _shown(protocols: list[bytes]) -> str:
+    return listed(printable(repr(one.decode("ascii", "backslashreplace"))) for one in protocols)
