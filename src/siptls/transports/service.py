@@ -28,6 +28,7 @@ class Service:
         mutual: Whether it must show one.
         limits: Bounds.
         alpn: Whether ``sip/2`` is agreed on.
+        keep_alive: The longest time between two pings of ours; None for none.
 
     Raises:
         ConfigurationError: Mutual without a policy.
@@ -39,6 +40,7 @@ class Service:
     mutual: bool
     limits: Limits
     alpn: ALPN
+    keep_alive: float | None
 
     def __attrs_post_init__(self) -> None:
         self.connection(None)  # whatever is wrong with them is told now
@@ -55,6 +57,7 @@ class Service:
             address=address,
             timer=timer,
             alpn=self.alpn,
+            keep_alive=self.keep_alive,
         )
 
 

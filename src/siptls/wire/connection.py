@@ -17,6 +17,7 @@ is taken in. All front ends (asyncio, blocking sockets, your own loop) drive the
 from __future__ import annotations
 
 import logging
+import random as randomness
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -27,7 +28,6 @@ from siptls.errors import (
     ConnectionClosedError,
     FramingError,
     HandshakeError,
-    HandshakeTimeout,
     RefusedByPeerError,
     SIPTLSError,
 )
@@ -36,6 +36,7 @@ from siptls.trust.evidence import Role
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy, require_policy
 from siptls.wire.credential import Credential
+from siptls.wire.deadlines import Deadlines, check_keep_alive
 from siptls.wire.events import (
     ConnectionClosed,
     Event,
@@ -63,14 +64,24 @@ _PONG = b"\r\n"
 _TLS_FIRST_BYTES = frozenset({0x15, 0x16})
 
 Timer = Callable[[], float]
+Random = Callable[[], float]
 
 
 class _Connection:
     """What both sides share: they differ in who begins, and in how they are built."""
 
-    def __init__(self, engine: TLSEngine, limits: Limits, timer: Timer) -> None:
+    def __init__(  # noqa: PLR0913  what both sides are given
+        self,
+        engine: TLSEngine,
+        limits: Limits,
+        timer: Timer,
+        *,
+        keep_alive: float | None,
+        random: Random,
+        awaits_message: bool,
+    ) -> None:
+        check_keep_alive(keep_alive)
         self._engine = engine
-        self._limits = limits
         self._timer = timer
         self._framer = MessageFramer(limits)
         self._events: deque[Event] = deque()
@@ -79,8 +90,13 @@ class _Connection:
         self._received_any = False
         self._pongs_owed = 0
         self._unanswered = False  # nothing has come since something was sent
-        self._deadline: float | None = timer() + limits.handshake_timeout
-        self._pongs_due: deque[float] = deque()
+        self._deadlines = Deadlines(
+            limits,
+            timer(),
+            keep_alive=keep_alive,
+            random=random,
+            awaits_message=awaits_message,
+        )
         self._tls: TLSInfo | None = None
         self._step()
 
@@ -120,11 +136,7 @@ class _Connection:
     @property
     def deadline(self) -> float | None:
         """When `handle_deadline` wants to be called, by the connection's timer; None if never."""
-        if self._closed is not None:
-            return None
-        if self._deadline is None or not self._pongs_due:
-            return self._pongs_due[0] if self._pongs_due else self._deadline
-        return min(self._deadline, self._pongs_due[0])
+        return None if self._closed is not None else self._deadlines.next
 
     # ------------------------------------------------------------ input
 
@@ -147,51 +159,35 @@ class _Connection:
             self._announce()
             self._fail(error)
 
-    def receive_eof(self) -> None:
-        """Take notice that the network has no more bytes."""
+    def receive_eof(self, error: OSError | None = None) -> None:
+        """Take notice that the network has no more bytes.
+
+        Args:
+            error: What the system said, if it was no end in order.
+        """
         if self._closed is None:
-            self._fail(self._engine.end())
+            self._fail(self._engine.end(error))
 
     def handle_deadline(self, now: float) -> None:
-        """Give up what has taken too long.
+        """Do what is due: give up what has taken too long, or send a ping.
 
         Args:
             now: The time by the connection's timer.
         """
-        deadline = self.deadline
-        if deadline is None or now < deadline:
+        if self._closed is not None:
             return
-        limits = self._limits
-        if self._closing:
-            self._end(
-                ConnectionClosedError("closed by us; the peer did not close its side in time")
-            )
-        elif not self._engine.established:
-            self._fail(
-                HandshakeTimeout(
-                    f"the TLS handshake took more than {limits.handshake_timeout:g} s; is the peer"
-                    " speaking TLS at all, or is the network losing bytes?"
-                )
-            )
-        elif deadline == self._deadline:
-            self._fail(
-                FramingError(
-                    f"a message took more than {limits.message_timeout:g} s to arrive; the peer is"
-                    " stuck, or keeps the connection busy on purpose"
-                )
-            )
+        overdue = self._deadlines.overdue(now)
+        if overdue is None:
+            if self._deadlines.is_ping_due(now) and not self._closing:
+                self._ping(asked=False)
+        elif self._closing:
+            self._end(overdue)
         else:
-            self._fail(
-                ConnectionClosedError(
-                    f"no pong within {limits.pong_timeout:g} s of a ping, so that the flow has"
-                    " failed (RFC 5626 §4.4.1); connect again"
-                )
-            )
+            self._fail(overdue)
 
     def restart_deadline(self) -> None:
-        """Give a message that has begun its whole time again: nobody was reading until now."""
-        if self._framer.partial and self._deadline is not None and not self._closing:
-            self._deadline = self._timer() + self._limits.message_timeout
+        """Give what may have come its whole time again: nobody was reading until now."""
+        self._deadlines.resumed(self._timer())
 
     # ------------------------------------------------------------ output
 
@@ -223,9 +219,7 @@ class _Connection:
     def ping(self) -> None:
         """Ask the peer whether it is alive; a `Pong` event is the answer (RFC 5626 §3.5.1)."""
         self._check_sendable()
-        self._framer.expect_pong()
-        self._pongs_due.append(self._timer() + self._limits.pong_timeout)
-        self._encrypt(_PING)
+        self._ping(asked=True)
 
     def close(self) -> None:
         """Close in order: nothing more is sent or delivered. Send what `data_to_send` gives."""
@@ -235,8 +229,7 @@ class _Connection:
             self._fail(ConnectionClosedError("closed by us during the handshake"))
             return
         self._closing = True
-        self._pongs_due.clear()
-        self._deadline = self._timer() + self._limits.close_timeout
+        self._deadlines.closing(self._timer())
         self._engine.close()
 
     # ------------------------------------------------------------ inside
@@ -266,23 +259,30 @@ class _Connection:
     def _announce(self) -> None:
         if self._tls is None and self._engine.established:
             self._tls = self._engine.info
-            self._deadline = None
+            self._deadlines.accepted(self._timer())
             self._events.append(PeerAccepted(self.peer, self.decision))
 
     def _deliver(self, plain: bytes) -> None:
         if self._closing:
             return
         self._unanswered = False
+        now = self._timer()
+        self._deadlines.heard(now)
         was_partial = self._framer.partial
         for item in self._framer.feed(plain):
             was_partial = False
-            self._events.append(self._event(item))
+            self._take(item)
         if self._framer.broken is not None:
             raise FramingError(self._framer.broken)
         if not self._framer.partial:
-            self._deadline = None
+            self._deadlines.message_ended()
         elif not was_partial:
-            self._deadline = self._timer() + self._limits.message_timeout
+            self._deadlines.message_begun(now)
+
+    def _ping(self, *, asked: bool) -> None:
+        self._framer.expect_pong()
+        self._deadlines.pinged(self._timer(), asked=asked)
+        self._encrypt(_PING)
 
     def _answer_pings(self) -> None:
         """Answer the pings of one read in one piece: a record costs more than the pong in it."""
@@ -290,14 +290,14 @@ class _Connection:
             self._encrypt(_PONG * self._pongs_owed)
         self._pongs_owed = 0
 
-    def _event(self, item: Framed) -> Event:
+    def _take(self, item: Framed) -> None:
         if item is KEEPALIVE_PING:
             self._pongs_owed += 1
-            return Ping()
-        if item is KEEPALIVE_PONG:
-            self._pongs_due.popleft()
-            return Pong()
-        return MessageReceived(item)
+            self._events.append(Ping())
+        elif item is not KEEPALIVE_PONG:
+            self._events.append(MessageReceived(item))
+        elif self._deadlines.ponged():
+            self._events.append(Pong())
 
     def _fail(self, error: SIPTLSError) -> None:
         """End the connection, once."""
@@ -344,6 +344,9 @@ class ClientConnection(_Connection):
         host: A server's name that is expected beside the domain; see `ReferenceIdentity`.
         limits: Bounds.
         address: The server's, for the explanation of a decision.
+        keep_alive: Sends a ping each time that so many seconds, less a random fifth, have passed
+            (RFC 5626 §4.4.1); `handle_deadline` does it. None sends none.
+        random: Gives numbers from 0 to 1.
         clock: Gives the time at which certificates are judged, as an aware datetime.
         timer: Gives seconds for deadlines; monotonic.
         alpn: Whether ``sip/2`` is agreed on as the application protocol; see `ALPN`.
@@ -364,6 +367,8 @@ class ClientConnection(_Connection):
         address: tuple[str, int] | None = None,
         clock: Clock = utc_now,
         timer: Timer = time.monotonic,
+        keep_alive: float | None = None,
+        random: Random = randomness.random,
         alpn: ALPN = ALPN.OFFER,
     ) -> None:
         require_policy(policy)
@@ -379,7 +384,14 @@ class ClientConnection(_Connection):
             address=address,
             alpn=alpn,
         )
-        super().__init__(engine, as_limits(limits), timer)
+        super().__init__(
+            engine,
+            as_limits(limits),
+            timer,
+            keep_alive=keep_alive,
+            random=random,
+            awaits_message=False,
+        )
 
 
 class ServerConnection(_Connection):
@@ -394,6 +406,9 @@ class ServerConnection(_Connection):
         mutual: Whether the client must show a certificate (MTLS).
         limits: Bounds.
         address: The client's, for the explanation of a decision.
+        keep_alive: Sends a ping each time that so many seconds, less a random fifth, have passed
+            (RFC 5626 §4.4.1); `handle_deadline` does it. None sends none.
+        random: Gives numbers from 0 to 1.
         clock: Gives the time at which certificates are judged, as an aware datetime.
         timer: Gives seconds for deadlines; monotonic.
         alpn: Whether ``sip/2`` is agreed on as the application protocol; see `ALPN`.
@@ -416,6 +431,8 @@ class ServerConnection(_Connection):
         address: tuple[str, int] | None = None,
         clock: Clock = utc_now,
         timer: Timer = time.monotonic,
+        keep_alive: float | None = None,
+        random: Random = randomness.random,
         alpn: ALPN = ALPN.OFFER,
     ) -> None:
         if mutual or policy is not None:
@@ -430,7 +447,14 @@ class ServerConnection(_Connection):
             address=address,
             alpn=alpn,
         )
-        super().__init__(engine, as_limits(limits), timer)
+        super().__init__(
+            engine,
+            as_limits(limits),
+            timer,
+            keep_alive=keep_alive,
+            random=random,
+            awaits_message=True,
+        )
 
 
 def _bytes_of(

@@ -21,6 +21,11 @@ def _positive(_: object, attribute: Any, value: Any) -> None:
         )
 
 
+def _positive_or_none(owner: object, attribute: Any, value: Any) -> None:
+    if value is not None:
+        _positive(owner, attribute, value)
+
+
 @frozen(kw_only=True)
 class Limits:
     """Bounds for one connection, and for one transport. Durations in seconds, sizes in bytes.
@@ -28,6 +33,12 @@ class Limits:
     Attributes:
         connect_timeout: From the first packet to one address until it answers.
         handshake_timeout: From the first byte to both sides' acceptance.
+        first_message_timeout: From its acceptance until whoever has connected to us says something,
+            be it a keep-alive; None for no limit.
+        idle_timeout: How long the peer may say nothing, not even a keep-alive; None for no limit.
+        gone_timeout: How long the peer's machine may acknowledge nothing, neither what was sent nor
+            the kernel's own probes, until it is held to be gone; or take nothing of what waits to
+            be sent. To the second.
         message_timeout: From a message's first byte to its last.
         pong_timeout: From a ping of ours to the peer's pong.
         close_timeout: How long an orderly close waits for the peer's part in it.
@@ -47,6 +58,12 @@ class Limits:
     connect_timeout: float = field(default=5.0, validator=_positive)
     # Kamailio's tls handshake timeout is 10 s.
     handshake_timeout: float = field(default=10.0, validator=_positive)
+    # Twice RFC 3261's transaction timeout (64*T1): whoever opens a connection has something to say.
+    first_message_timeout: float | None = field(default=60.0, validator=_positive_or_none)
+    # A registration lasts an hour by default (RFC 3261 §10.2), and is refreshed before.
+    idle_timeout: float | None = field(default=3900.0, validator=_positive_or_none)
+    # Below the two minutes for which Kamailio keeps an idle connection; a kernel alone takes hours.
+    gone_timeout: float = field(default=90.0, validator=_positive)
     # RFC 3261's transaction timeout (64*T1) is 32 s: later, nobody waits for it any more.
     message_timeout: float = field(default=30.0, validator=_positive)
     # RFC 5626 §4.4.1: no pong within 10 s, and the flow has failed.

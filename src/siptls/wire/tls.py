@@ -8,6 +8,8 @@ call back, such as a resumed session, is no way in. Resumption is off besides.
 from __future__ import annotations
 
 import datetime as dt
+import errno
+import os
 from collections.abc import Iterator, Sequence
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -357,13 +359,21 @@ class TLSEngine:
         self._outgoing = []
         return b"".join(pieces)
 
-    def end(self) -> SIPTLSError:
-        """Say that the network has no more bytes, and learn what that means."""
+    def end(self, error: OSError | None = None) -> SIPTLSError:
+        """Say that the network has no more bytes, and learn what that means.
+
+        Args:
+            error: What the system said, if it was no end in order.
+        """
+        why = _network_failure(error)
         self._connection.bio_shutdown()
         failure = self._last()
         if isinstance(failure, NoProtocolError):  # that of another connection
             failure = self._last()
-        return self._failure(failure) if self._established else self._handshake_failure(failure)
+        told = self._failure(failure) if self._established else self._handshake_failure(failure)
+        if why is None or not isinstance(told, ConnectionClosedError) or told.orderly:
+            return told
+        return ConnectionClosedError(f"{why}; {told}")
 
     def _last(self) -> SSL.Error:
         try:
@@ -436,6 +446,14 @@ class TLSEngine:
         return ConnectionClosedError(
             f"TLS failed: {_reason(error)}; bytes were damaged or altered on their way"
         )
+
+
+def _network_failure(error: OSError | None) -> str | None:
+    if error is None or error.errno is None:
+        return None
+    if error.errno == errno.ETIMEDOUT:
+        return "the peer's machine has acknowledged nothing for too long, and is held to be gone"
+    return f"the network failed ({os.strerror(error.errno)})"
 
 
 def _reason(error: SSL.Error) -> str:

@@ -29,6 +29,7 @@ from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy, require_policy
 from siptls.wire.connection import ClientConnection
 from siptls.wire.credential import IS_CREDENTIAL, Credential
+from siptls.wire.deadlines import check_keep_alive
 from siptls.wire.hello import ALPN, IS_ALPN
 from siptls.wire.limits import Limits, as_limits
 from siptls.wire.telling import OnRefused
@@ -52,6 +53,9 @@ class TLSClientTransport(Closing):
         on_refused: Called with the decision and the address when the policy refuses a server.
         limits: Bounds.
         alpn: Whether ``sip/2`` is agreed on as the application protocol; see `ALPN`.
+        keep_alive: Sends a ping each time that so many seconds, less a random fifth, have passed
+            (RFC 5626 §4.4.1), such as 120; a peer that does not answer is given up. None sends
+            none. Those of a peer are always answered.
 
     Raises:
         ConfigurationError: The policy, or the resolver, is none.
@@ -67,6 +71,7 @@ class TLSClientTransport(Closing):
         on_refused: OnRefused | None = None,
         limits: Limits | None = None,
         alpn: ALPN = ALPN.OFFER,
+        keep_alive: float | None = None,
     ) -> None:
         require_policy(policy)
         check_resolver(resolver)
@@ -74,6 +79,7 @@ class TLSClientTransport(Closing):
         IS_DNS_TRUST.check("dns_trust", dns_trust)
         check_callback("on_refused", on_refused)
         IS_ALPN.check("alpn", alpn)
+        check_keep_alive(keep_alive)
         self._policy = policy
         self._credential = credential
         self._resolver = resolver or SystemResolver()
@@ -81,6 +87,7 @@ class TLSClientTransport(Closing):
         self._on_refused = on_refused
         self._limits = as_limits(limits)
         self._alpn = alpn
+        self._keep_alive = keep_alive
         self._drivers: set[Driver] = set()
         self._closed = False
 
@@ -178,6 +185,7 @@ class TLSClientTransport(Closing):
             limits=self._limits,
             address=address,
             alpn=self._alpn,
+            keep_alive=self._keep_alive,
             timer=loop.time,
         )
         return Driver(

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable
 
 from siptls.errors import ConnectionClosedError, LimitError, SIPTLSError
+from siptls.transports.sockets import watch_peer
 from siptls.wire.connection import ClientConnection, ServerConnection
 from siptls.wire.events import (
     ConnectionClosed,
@@ -121,6 +122,7 @@ class Driver(asyncio.BufferedProtocol):
         assert isinstance(transport, asyncio.Transport)  # noqa: S101  what asyncio promises
         self._transport = transport
         transport.set_write_buffer_limits(high=self._limits.write_buffer)
+        watch_peer(transport.get_extra_info("socket"), self._limits)
         self.address = address_of(transport.get_extra_info("peername"))
         self.local = address_of(transport.get_extra_info("sockname"))
         self._process()
@@ -150,7 +152,7 @@ class Driver(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take notice that the socket is closed."""
-        self.core.receive_eof()
+        self.core.receive_eof(exc if isinstance(exc, OSError) else None)
         if self.ended is None and self.core.closed is not None:
             self.core.closed.__cause__ = exc
         self._process()

@@ -49,13 +49,14 @@ class _ServerTransport(Closing):
         on_refused: OnRefused | None,
         limits: Limits | None,
         alpn: ALPN,
+        keep_alive: float | None,
     ) -> None:
         require_one_handler(handler, on_message, "coroutine function")
         check_handler(handler)
         check_callback("on_message", on_message)
         check_callback("on_refused", on_refused)
         self._limits = as_limits(limits)
-        self._service = Service(credential, policy, mutual, self._limits, alpn)
+        self._service = Service(credential, policy, mutual, self._limits, alpn, keep_alive)
         self._handler = handler
         self._on_message = on_message
         self._on_refused = on_refused
@@ -153,7 +154,6 @@ class _ServerTransport(Closing):
         address = address_of(name)
         driver = None
         try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             driver = Driver(
                 self._service.connection(address, loop.time),
                 self._limits,
@@ -240,13 +240,16 @@ class TLSServerTransport(_ServerTransport):
             it raises, that is logged, and the connection goes on: the fault is in one message.
         limits: Bounds.
         alpn: Whether ``sip/2`` is agreed on as the application protocol; see `ALPN`.
+        keep_alive: Sends a ping each time that so many seconds, less a random fifth, have passed
+            (RFC 5626 §4.4.1), such as 120; a peer that does not answer is given up. None sends
+            none. Those of a peer are always answered.
 
     Raises:
         ConfigurationError: Neither a handler nor on_message, or both.
         CertificateError: OpenSSL does not take the credential.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  a server's whole configuration
         self,
         credential: Credential | Sequence[Credential],
         handler: Handler | None = None,
@@ -254,6 +257,7 @@ class TLSServerTransport(_ServerTransport):
         on_message: OnMessage | None = None,
         limits: Limits | None = None,
         alpn: ALPN = ALPN.OFFER,
+        keep_alive: float | None = None,
     ) -> None:
         super().__init__(
             credential,
@@ -264,6 +268,7 @@ class TLSServerTransport(_ServerTransport):
             on_refused=None,
             limits=limits,
             alpn=alpn,
+            keep_alive=keep_alive,
         )
 
 
@@ -291,6 +296,9 @@ class MTLSServerTransport(_ServerTransport):
         on_refused: ``def on_refused(decision, address)``: a plain function.
         limits: Bounds.
         alpn: Whether ``sip/2`` is agreed on as the application protocol; see `ALPN`.
+        keep_alive: Sends a ping each time that so many seconds, less a random fifth, have passed
+            (RFC 5626 §4.4.1), such as 120; a peer that does not answer is given up. None sends
+            none. Those of a peer are always answered.
 
     Raises:
         ConfigurationError: No policy; or neither a handler nor on_message, or both.
@@ -307,6 +315,7 @@ class MTLSServerTransport(_ServerTransport):
         on_refused: OnRefused | None = None,
         limits: Limits | None = None,
         alpn: ALPN = ALPN.OFFER,
+        keep_alive: float | None = None,
     ) -> None:
         super().__init__(
             credential,
@@ -317,4 +326,5 @@ class MTLSServerTransport(_ServerTransport):
             on_refused=on_refused,
             limits=limits,
             alpn=alpn,
+            keep_alive=keep_alive,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Sequence
 
 from siptls.arguments import check_callback, kind_of
 from siptls.errors import (
@@ -28,6 +29,7 @@ from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy, require_policy
 from siptls.wire.connection import ClientConnection, ServerConnection
 from siptls.wire.credential import IS_CREDENTIAL, Credential
+from siptls.wire.deadlines import check_keep_alive
 from siptls.wire.hello import ALPN, IS_ALPN
 from siptls.wire.limits import Limits, as_limits
 from siptls.wire.telling import Address, OnRefused, address_of
@@ -46,6 +48,7 @@ def wrap_socket(  # noqa: PLR0913  a connection's whole configuration
     on_refused: OnRefused | None = None,
     limits: Limits | None = None,
     alpn: ALPN = ALPN.OFFER,
+    keep_alive: float | None = None,
 ) -> Connection:
     """Do a handshake on a connected socket of yours.
 
@@ -61,6 +64,9 @@ def wrap_socket(  # noqa: PLR0913  a connection's whole configuration
         on_refused: Called with the decision and the address when the policy refuses.
         limits: Bounds.
         alpn: Whether ``sip/2`` is agreed on as the application protocol; see `ALPN`.
+        keep_alive: Sends a ping each time that so many seconds, less a random fifth, have passed
+            (RFC 5626 §4.4.1), such as 120; a peer that does not answer is given up. None sends
+            none. Those of a peer are always answered.
 
     Raises:
         ConfigurationError: The arguments contradict each other, or the socket is not connected.
@@ -83,6 +89,7 @@ def wrap_socket(  # noqa: PLR0913  a connection's whole configuration
             limits=bounds,
             address=address,
             alpn=alpn,
+            keep_alive=keep_alive,
         )
     else:
         if target is None:
@@ -96,6 +103,7 @@ def wrap_socket(  # noqa: PLR0913  a connection's whole configuration
             limits=bounds,
             address=address,
             alpn=alpn,
+            keep_alive=keep_alive,
         )
     return Connection(sock, core, bounds, on_refused=on_refused).handshake()
 
@@ -125,6 +133,9 @@ class TLSClientTransport(Closing):
         on_refused: Called with the decision and the address when the policy refuses a server.
         limits: Bounds.
         alpn: Whether ``sip/2`` is agreed on as the application protocol; see `ALPN`.
+        keep_alive: Sends a ping each time that so many seconds, less a random fifth, have passed
+            (RFC 5626 §4.4.1), such as 120; a peer that does not answer is given up. None sends
+            none. Those of a peer are always answered.
 
     Raises:
         ConfigurationError: The policy, or the resolver, is none.
@@ -140,11 +151,13 @@ class TLSClientTransport(Closing):
         on_refused: OnRefused | None = None,
         limits: Limits | None = None,
         alpn: ALPN = ALPN.OFFER,
+        keep_alive: float | None = None,
     ) -> None:
         require_policy(policy)
         IS_CREDENTIAL.check("credential", credential)
         check_callback("on_refused", on_refused)
         IS_ALPN.check("alpn", alpn)
+        check_keep_alive(keep_alive)
         check_resolver(resolver)
         IS_DNS_TRUST.check("dns_trust", dns_trust)
         self._policy = policy
@@ -154,6 +167,7 @@ class TLSClientTransport(Closing):
         self._on_refused = on_refused
         self._limits = as_limits(limits)
         self._alpn = alpn
+        self._keep_alive = keep_alive
         self._lock = threading.Lock()
         self._connections: set[Connection] = set()
         self._closed = False
@@ -227,6 +241,7 @@ class TLSClientTransport(Closing):
             limits=self._limits,
             address=address,
             alpn=self._alpn,
+            keep_alive=self._keep_alive,
         )
         connection = Connection(
             sock,

@@ -32,6 +32,7 @@ from siptls.errors import (
 )
 from siptls.transports.blocking.timeouts import earlier, end_of, left, milliseconds, timed_out
 from siptls.transports.known import Core, Known
+from siptls.transports.sockets import watch_peer
 from siptls.wire.events import (
     ConnectionClosed,
     Event,
@@ -107,6 +108,7 @@ class Connection(Known, Closing):
         except OSError as error:
             sock.close()
             raise ConnectionClosedError(f"cannot watch the socket: {error.strerror}") from error
+        watch_peer(sock, limits)
         self._waker.setblocking(False)
         self._woken.setblocking(False)
         self._on_released = on_released
@@ -134,6 +136,7 @@ class Connection(Known, Closing):
         self._pings = 0
         self._accepted = False
         self._ended: SIPTLSError | None = None
+        self._failure: OSError | None = None  # what the system said when it was read last
         self._eof = False  # the peer has closed its half, or the socket is broken
         self._closing: float | None = None  # until when the peer has time for its part
         self._closer = 0  # the thread that closes
@@ -367,7 +370,7 @@ class Connection(Known, Closing):
             self._core.receive_data(data)
         elif data is not None:
             self._eof = True
-            self._core.receive_eof()
+            self._core.receive_eof(self._failure)
         if listens:
             self._last_read = time.monotonic()
             self._core.handle_deadline(self._last_read)
@@ -393,8 +396,9 @@ class Connection(Known, Closing):
                 return self._sock.recv(_READ_SIZE)
         except (BlockingIOError, InterruptedError):
             return None
-        except OSError:
-            return b""  # a reset is an end that is not orderly: the core says so
+        except OSError as error:
+            self._failure = error
+            return b""  # an end that is not orderly: the core says so
         return None
 
     def _push(self, *, answering: bool = False) -> None:

@@ -51,6 +51,7 @@ class _ServerTransport(Closing):
         on_refused: OnRefused | None,
         limits: Limits | None,
         alpn: ALPN,
+        keep_alive: float | None,
     ) -> None:
         require_one_handler(handler, on_message, "function")
         for name, callback in (
@@ -60,7 +61,7 @@ class _ServerTransport(Closing):
         ):
             check_callback(name, callback)
         self._limits = as_limits(limits)
-        self._service = Service(credential, policy, mutual, self._limits, alpn)
+        self._service = Service(credential, policy, mutual, self._limits, alpn, keep_alive)
         self._handler = handler
         self._on_message = on_message
         self._on_refused = on_refused
@@ -186,7 +187,6 @@ class _ServerTransport(Closing):
     def _serve(self, sock: socket.socket, name: object) -> None:
         address = address_of(name)
         try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             connection = Connection(
                 sock,
                 self._service.connection(address),
@@ -251,13 +251,16 @@ class TLSServerTransport(_ServerTransport):
         on_message: ``def on_message(connection, message)``: called for each message instead.
         limits: Bounds; ``max_threads`` is that of the connections served at once.
         alpn: Whether ``sip/2`` is agreed on as the application protocol; see `ALPN`.
+        keep_alive: Sends a ping each time that so many seconds, less a random fifth, have passed
+            (RFC 5626 §4.4.1), such as 120; a peer that does not answer is given up. None sends
+            none. Those of a peer are always answered.
 
     Raises:
         ConfigurationError: Neither a handler nor on_message, or both.
         CertificateError: OpenSSL does not take the credential.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  a server's whole configuration
         self,
         credential: Credential | Sequence[Credential],
         handler: Callable[[Connection], object] | None = None,
@@ -265,6 +268,7 @@ class TLSServerTransport(_ServerTransport):
         on_message: Callable[[Connection, Message], object] | None = None,
         limits: Limits | None = None,
         alpn: ALPN = ALPN.OFFER,
+        keep_alive: float | None = None,
     ) -> None:
         super().__init__(
             credential,
@@ -275,6 +279,7 @@ class TLSServerTransport(_ServerTransport):
             on_refused=None,
             limits=limits,
             alpn=alpn,
+            keep_alive=keep_alive,
         )
 
 
@@ -297,6 +302,9 @@ class MTLSServerTransport(_ServerTransport):
         on_refused: ``def on_refused(decision, address)``.
         limits: Bounds; ``max_threads`` is that of the connections served at once.
         alpn: Whether ``sip/2`` is agreed on as the application protocol; see `ALPN`.
+        keep_alive: Sends a ping each time that so many seconds, less a random fifth, have passed
+            (RFC 5626 §4.4.1), such as 120; a peer that does not answer is given up. None sends
+            none. Those of a peer are always answered.
 
     Raises:
         ConfigurationError: No policy; or neither a handler nor on_message, or both.
@@ -313,6 +321,7 @@ class MTLSServerTransport(_ServerTransport):
         on_refused: OnRefused | None = None,
         limits: Limits | None = None,
         alpn: ALPN = ALPN.OFFER,
+        keep_alive: float | None = None,
     ) -> None:
         super().__init__(
             credential,
@@ -323,6 +332,7 @@ class MTLSServerTransport(_ServerTransport):
             on_refused=on_refused,
             limits=limits,
             alpn=alpn,
+            keep_alive=keep_alive,
         )
 
 

@@ -1,0 +1,36 @@
+"""Sockets: how the kernel is told to notice that a peer's machine is gone."""
+
+from __future__ import annotations
+
+import math
+import socket
+from contextlib import suppress
+
+from siptls.wire.limits import Limits
+
+__all__ = ["watch_peer"]
+
+# Of gone_timeout, what passes before the first probe, and how many probes share the rest.
+_QUIET_PART = 2 / 3
+_PROBES = 3
+
+
+def watch_peer(sock: socket.socket, limits: Limits) -> None:
+    """Have the socket fail with ETIMEDOUT when the peer's machine answers no more.
+
+    An idle one is probed (RFC 9293 §3.8.4); what was sent has to be acknowledged, and what waits
+    has to be taken (RFC 5482). Where the system, or the socket, knows no such option, it has to do
+    without: keep-alives find the rest.
+    """
+    quiet = max(1, math.floor(limits.gone_timeout * _QUIET_PART))
+    between = max(1, math.floor((limits.gone_timeout - quiet) / _PROBES))
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", quiet),
+        ("TCP_KEEPINTVL", between),
+        ("TCP_KEEPCNT", _PROBES),
+        ("TCP_USER_TIMEOUT", math.ceil(limits.gone_timeout * 1000)),
+    ):
+        with suppress(OSError, AttributeError, OverflowError):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
