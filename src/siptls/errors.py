@@ -100,7 +100,15 @@ class HandshakeTimeout(HandshakeError, TimeoutError):  # noqa: N818  the contrac
 
 
 class ResolutionError(SIPTLSError):
-    """A name has no address, or could not be looked up."""
+    """A name has no address, or could not be looked up.
+
+    Attributes:
+        negative: True if DNS has said that there is nothing; False if no answer could be had.
+    """
+
+    def __init__(self, message: str, *, negative: bool = False) -> None:
+        super().__init__(message)
+        self.negative = negative
 
 
 class ConnectionClosedError(SIPTLSError, ConnectionError):
