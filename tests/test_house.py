@@ -55,6 +55,7 @@ ORDER = [
     "siptls.wire.connection",
     "siptls.transports",
     "siptls.transports.resolution",
+    "siptls.transports.dns",
     "siptls.transports.attempts",
     "siptls.transports.listening",
     "siptls.transports.sockets",
@@ -166,8 +167,8 @@ def test_wire_touches_no_socket_and_no_event_loop(module: str) -> None:
 PUBLIC = """
     ALPN KEEPALIVE_PING KEEPALIVE_PONG Alert AnyDomain Attempt Authority BelievedName Blocked
     CertificateError ClientConnection Code Combinable CombinableCondition Condition
-    ConfigurationError Connection ConnectionClosed ConnectionClosedError Credential Decision
-    Enterprise Event Evidence Fault Federation FramingError HandshakeError HandshakeTimeout
+    ConfigurationError Connection ConnectionClosed ConnectionClosedError Credential DNSResolver
+    Decision Enterprise Event Evidence Fault Federation FramingError HandshakeError HandshakeTimeout
     KeyPurposes LimitError Limits OperationTimeout MTLSServerTransport Message MessageFramer
     MessageReceived NameKind NameRules Partner Peer PeerAccepted PeerRefused PeerRefusedError Ping
     Pinned PolicySSLContext Pong ReferenceIdentity RefusedByPeer RefusedByPeerError ResolutionError
@@ -185,6 +186,7 @@ MEMBERS = {
     "Connection": "peer decision reference credential local_address remote_address tls attempts"
     " closed send send_nowait receive ping aclose __aiter__ __anext__ __aenter__ __aexit__",
     "Credential": "chain key from_pem names expires",
+    "DNSResolver": "resolve",
     "Decision": "accepted code reason by peer parts notes evidence explain to_dict accept refuse",
     "Evidence": "chain role now reference address leaf presented",
     "MTLSServerTransport": "listen addresses serve_forever aclose __aenter__ __aexit__",
@@ -199,7 +201,7 @@ MEMBERS = {
     "TLSClientTransport": "connect aclose __aenter__ __aexit__",
     "TLSInfo": "version cipher group alpn server_name",
     "TLSServerTransport": "listen addresses serve_forever aclose __aenter__ __aexit__",
-    "Target": "address port host reference priority weight",
+    "Target": "address port host reference priority weight authenticated",
 }
 
 

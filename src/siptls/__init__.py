@@ -27,6 +27,7 @@ from siptls.policyfile import dump_policy, load_policy
 from siptls.transports.aio.client import TLSClientTransport
 from siptls.transports.aio.connection import Connection
 from siptls.transports.aio.server import MTLSServerTransport, TLSServerTransport
+from siptls.transports.dns import DNSResolver
 from siptls.transports.resolution import Resolver, StaticResolver, SystemResolver, Target
 from siptls.trust.authority import Authority
 from siptls.trust.blocked import Blocked
@@ -84,6 +85,7 @@ __all__ = [
     "ConnectionClosed",
     "ConnectionClosedError",
     "Credential",
+    "DNSResolver",
     "DNSTrust",
     "Decision",
     "Enterprise",

@@ -14,6 +14,9 @@ from siptls import ConfigurationError, Limits
 DEFAULTS = {
     "connect_timeout": 5.0,
     "handshake_timeout": 10.0,
+    "first_message_timeout": 60.0,
+    "idle_timeout": 3900.0,
+    "gone_timeout": 90.0,
     "message_timeout": 30.0,
     "pong_timeout": 10.0,
     "close_timeout": 2.0,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import random
 import socket
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from siptls.transports.resolution import (
     check_port,
     find,
     find_blocking,
+    in_order,
     lookup,
 )
 
@@ -278,3 +281,49 @@ async def test_a_host_and_a_service_contradict_each_other() -> None:
     for ask in (find, find_blocking):
         with pytest.raises(ConfigurationError, match="not both"):
             await ask(PLACES, CONTOSO, service="_sip._tls", host="127.0.0.1")  # type: ignore[misc]
+
+
+# ---------------------------------------------------------------- order
+
+
+def server(host: str | None, address: str = "192.0.2.1", **options: int) -> Target:
+    return Target(address, 5061, host=host, reference=CONTOSO, **options)  # type: ignore[arg-type]
+
+
+def firsts(*targets: Target) -> Counter[str | None]:
+    chance = random.Random(7).random
+    return Counter(in_order(targets, chance)[0].host for _ in range(10_000))
+
+
+def test_lower_priorities_come_first_whatever_their_weight() -> None:
+    late, soon = server("late", priority=2, weight=65535), server("soon", priority=1, weight=1)
+    for number in (0.0, 0.5, 0.999999):
+        assert in_order([late, soon], lambda: number) == [soon, late]  # noqa: B023
+
+
+def test_within_a_priority_the_weights_are_the_chances() -> None:
+    counted = firsts(server("one", weight=10), server("three", weight=30))
+    assert 0.72 < counted["three"] / 10_000 < 0.78
+
+
+def test_a_weight_of_0_has_a_small_chance_and_not_none() -> None:
+    counted = firsts(server("most", weight=99), server("least", weight=0))
+    assert 0 < counted["least"] < 300
+    rare, other = server("rare", weight=0), server("other", weight=1)
+    assert in_order([rare, other], lambda: 0.5) == [other, rare]
+    assert in_order([other, rare], lambda: 0.49) == [rare, other]
+
+
+def test_the_addresses_of_a_host_stay_together_in_their_order() -> None:
+    v6, v4 = server("a", "2001:db8::1", weight=5), server("a", "192.0.2.1", weight=5)
+    other = server("b", weight=5)
+    chance = random.Random(7).random
+    for _ in range(50):
+        assert in_order([v6, other, v4], chance) in ([v6, v4, other], [other, v6, v4])
+
+
+def test_without_weights_the_order_stays() -> None:
+    targets = [server(None, f"192.0.2.{number}") for number in range(9, 0, -1)]
+    assert in_order(targets, random.Random(7).random) == targets
+    assert in_order(targets[:1], random.Random(7).random) == targets[:1]
+    assert in_order([], random.Random(7).random) == []

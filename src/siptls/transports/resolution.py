@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from attrs import evolve, field, frozen
@@ -24,6 +25,7 @@ __all__ = [
     "check_resolver",
     "find",
     "find_blocking",
+    "in_order",
     "lookup",
     "lookup_blocking",
 ]
@@ -231,6 +233,37 @@ def check_port(port: object) -> int:
     if not isinstance(port, int) or not 0 <= port <= _MAX_PORT:
         raise ConfigurationError(f"a port is a number from 0 to {_MAX_PORT}, not {port!r}")
     return port
+
+
+def in_order(targets: Sequence[Target], random: Callable[[], float]) -> list[Target]:
+    """Give targets in the order in which they are to be tried (RFC 2782).
+
+    Lower priorities come first; within one, each next host is chosen by chance, in proportion to
+    the weights. The addresses of one host and port stay together, in the order given.
+
+    Args:
+        targets: In any order; where all weights are 0, their order is kept.
+        random: Gives a number from 0 to below 1, as ``random.random`` does.
+    """
+    groups: dict[tuple[int, str, int], list[Target]] = {}
+    for target in targets:
+        # An address without a host stands for itself.
+        key = (target.priority, target.host or target.address, target.port)
+        groups.setdefault(key, []).append(target)
+    # RFC 2782: those of weight 0 stand in front, so that they have a small chance, and not none.
+    waiting = sorted(groups.values(), key=lambda group: (group[0].priority, group[0].weight > 0))
+    ordered: list[Target] = []
+    while waiting:
+        rivals = [group for group in waiting if group[0].priority == waiting[0][0].priority]
+        chosen = _choose([group[0].weight for group in rivals], random)
+        ordered += waiting.pop(chosen)  # the rivals are the first of those that wait
+    return ordered
+
+
+def _choose(weights: Sequence[int], random: Callable[[], float]) -> int:
+    """Give the place of the first running sum that reaches a number from 0 to the whole sum."""
+    wanted = int(random() * (sum(weights) + 1))
+    return next(i for i, reached in enumerate(accumulate(weights)) if reached >= wanted)
 
 
 async def lookup(host: str, port: int, reference: ReferenceIdentity) -> list[Target]:
