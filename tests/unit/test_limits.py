@@ -13,6 +13,8 @@ from siptls import ConfigurationError, Limits
 
 DEFAULTS = {
     "connect_timeout": 5.0,
+    "attempt_delay": 0.25,
+    "reach_timeout": 32.0,
     "handshake_timeout": 10.0,
     "message_timeout": 30.0,
     "pong_timeout": 10.0,

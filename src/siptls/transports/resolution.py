@@ -150,9 +150,21 @@ async def ask(resolver: Resolver, reference: ReferenceIdentity, port: int | None
     return targets
 
 
-def resolve(resolver: Resolver, reference: ReferenceIdentity, port: int | None) -> list[Target]:
-    """As `ask`, in the calling thread, which must not run an event loop."""
-    return asyncio.run(ask(resolver, reference, port))
+def resolve(
+    resolver: Resolver, reference: ReferenceIdentity, port: int | None, timeout: float | None = None
+) -> list[Target]:
+    """As `ask`, in the calling thread, which must not run an event loop.
+
+    Raises:
+        ResolutionError: As for `ask`.
+        TimeoutError: It did not answer within so many seconds.
+    """
+
+    async def answer() -> list[Target]:
+        async with asyncio.timeout(timeout):
+            return await ask(resolver, reference, port)
+
+    return asyncio.run(answer())
 
 
 def _no_address(host: str, error: Exception) -> SIPTLSError:

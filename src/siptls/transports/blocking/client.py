@@ -12,10 +12,15 @@ from siptls.errors import (
     ConfigurationError,
     ConnectionClosedError,
     HandshakeError,
+    OperationTimeout,
+    SIPTLSError,
 )
-from siptls.transports.attempts import failure, no_answer, not_reached, port_of
+from siptls.transports.attempts import port_of
 from siptls.transports.blocking.connection import Closing, Connection, close_all
+from siptls.transports.blocking.racing import first
+from siptls.transports.blocking.timeouts import earlier, end_of, left, timed_out
 from siptls.transports.known import Core
+from siptls.transports.racing import Reach, no_handshake
 from siptls.transports.resolution import (
     SIPS_PORT,
     Resolver,
@@ -152,11 +157,24 @@ class TLSClientTransport(Closing):
         host: str | None = None,
         port: int | None = None,
         sock: socket.socket | None = None,
+        timeout: float | None = None,
     ) -> Connection:
         """Open a connection to whoever proves the target's name.
 
-        Args and errors are those of the asyncio transport's ``connect``; ``Limits`` bounds the
-        time.
+        Args and errors are those of the asyncio transport's ``connect``, and one of each more. A
+        question to the operating system for an address cannot be interrupted: if it takes longer
+        than there is time, that is told when it has come back.
+
+        Args:
+            target: As there.
+            host: As there.
+            port: As there.
+            sock: As there.
+            timeout: Seconds for all of it; None, or more than ``Limits.reach_timeout``, leaves it
+                at that.
+
+        Raises:
+            OperationTimeout: The ``timeout`` was over; ``.attempts`` tells what was tried.
         """
         if self._closed:
             raise ConnectionClosedError("the transport is closed: make a new one")
@@ -164,17 +182,19 @@ class TLSClientTransport(Closing):
             if host is not None or port is not None:
                 raise ConfigurationError("pass sock=, or host= and port=, but not both")
             _require_connected(sock)
-            return self._establish(sock, ReferenceIdentity.parse(target), None, [])
+            return self._on_socket(sock, ReferenceIdentity.parse(target), timeout)
         reference = ReferenceIdentity.parse(target)
         port = port_of(target) if port is None else check_port(port)
-        attempts: list[Attempt] = []
-        for one in self._targets(reference, host, port):
-            address = one.address, one.port
-            try:
-                return self._establish(self._open(one), reference, address, attempts)
-            except (HandshakeError, ConnectionClosedError) as error:
-                attempts.append(Attempt(address, one.host, error))
-        raise failure(reference, attempts)
+        reach = Reach(reference, self._limits)
+        end = self._end_of(timeout)
+        try:
+            targets = self._targets(reference, host, port, end)
+            return self._connect_targets(targets, reference, reach, end)
+        except SIPTLSError:
+            raise
+        except TimeoutError:
+            error = reach.cut_short(self._seconds(timeout))
+            raise self._cut_short(error, timeout) from None
 
     def close(self) -> None:
         """Close every connection in order, and refuse to open more."""
@@ -186,23 +206,66 @@ class TLSClientTransport(Closing):
     # ------------------------------------------------------------ inside
 
     def _targets(
-        self, reference: ReferenceIdentity, host: str | None, port: int | None
+        self, reference: ReferenceIdentity, host: str | None, port: int | None, end: float | None
     ) -> Sequence[Target]:
         default = SIPS_PORT if port is None else port
         if host is not None:
             return lookup_blocking(host, default, reference)
         if self._resolver is None:
             return lookup_blocking(reference.address or reference.domain, default, reference)
-        return resolve(self._resolver, reference, port)
+        return resolve(self._resolver, reference, port, left(end))
 
-    def _open(self, target: Target) -> socket.socket:
-        seconds = self._limits.connect_timeout
+    def _connect_targets(
+        self,
+        targets: Sequence[Target],
+        reference: ReferenceIdentity,
+        reach: Reach,
+        end: float | None,
+    ) -> Connection:
+        for race in reach.races(targets):
+            self._check_open(reach)
+            sock = first(race, end)
+            if sock is None:
+                continue
+            address = race.winner.address, race.winner.port
+            try:
+                return self._establish(sock, reference, address, reach.attempts, end)
+            except OperationTimeout:
+                raise TimeoutError from None  # as `first`: all of the time is over
+            except (HandshakeError, ConnectionClosedError) as error:
+                race.fail(race.winner, error)
+        raise reach.failure()
+
+    def _on_socket(
+        self, sock: socket.socket, reference: ReferenceIdentity, timeout: float | None
+    ) -> Connection:
         try:
-            return socket.create_connection((target.address, target.port), timeout=seconds)
-        except TimeoutError as error:
-            raise no_answer(target, seconds) from error
-        except OSError as error:
-            raise not_reached(target, error) from error
+            return self._establish(sock, reference, None, [], self._end_of(timeout))
+        except OperationTimeout:
+            error = no_handshake(self._seconds(timeout))
+            raise self._cut_short(error, timeout) from None
+
+    def _check_open(self, reach: Reach) -> None:
+        if self._closed:
+            error = ConnectionClosedError("the transport was closed by us during connect()")
+            error.attempts = reach.attempts
+            raise error
+
+    def _end_of(self, timeout: float | None) -> float | None:
+        return earlier(end_of(timeout), end_of(self._limits.reach_timeout))
+
+    def _seconds(self, timeout: float | None) -> float:
+        """How long a connect() may take."""
+        whole = self._limits.reach_timeout
+        return whole if timeout is None else min(timeout, whole)
+
+    def _cut_short(self, error: SIPTLSError, timeout: float | None) -> SIPTLSError:
+        """Give the error for a connect() that took too long: the caller's bound, or ours."""
+        if timeout is None or timeout > self._limits.reach_timeout:
+            return error
+        late = timed_out("connect", timeout)
+        late.attempts = error.attempts
+        return late
 
     def _establish(
         self,
@@ -210,6 +273,7 @@ class TLSClientTransport(Closing):
         reference: ReferenceIdentity,
         address: Address | None,
         attempts: list[Attempt],
+        end: float | None,
     ) -> Connection:
         core = ClientConnection(
             self._policy,
@@ -230,7 +294,7 @@ class TLSClientTransport(Closing):
             self._connections.add(connection)
         if self._closed:
             connection.close()
-        return connection.handshake()
+        return connection.handshake(timeout=left(end))
 
     def _forget(self, connection: Connection) -> None:
         with self._lock:
