@@ -324,7 +324,7 @@ async def test_an_impostor_that_wins_the_race_is_told_and_the_others_are_tried()
     async with serving() as good:
         port = good.place["port"]
         stranger = STRANGER.issue("sip:contoso.com")
-        async with TLSServerTransport(stranger, None, answer) as bad:
+        async with TLSServerTransport(stranger, answer) as bad:
             await bad.listen("127.0.0.2", port)
             places = Addresses(port, "127.0.0.2", "127.0.0.1")
             async with client(resolver=places) as transport:
@@ -382,3 +382,20 @@ async def test_a_race_that_is_given_up_leaves_nothing_behind(how: str) -> None:
             with pytest.raises(ConnectionClosedError, match="closed by us"):
                 await connecting
         assert not transport._racing
+
+
+@pytest.mark.parametrize("address", ["::1", "::1%1"])
+async def test_both_families_are_raced_in_every_event_loop(address: str) -> None:
+    """Nobody listens at ::1, or at 127.0.0.1; a scope is understood."""
+    try:
+        listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+    async with serving() as server, client(limits=Limits(attempt_delay=1000)) as transport:
+        await server.transport.listen(sock=listener)
+        transport._resolver = Addresses(listener.getsockname()[1], "127.0.0.1", address)
+        connection = await transport.connect("contoso.com")
+        assert [a.address[0] for a in connection.attempts] == ["127.0.0.1"]
+        transport._resolver = Addresses(server.place["port"], address, "127.0.0.1")
+        connection = await transport.connect("contoso.com")
+        assert [a.address[0] for a in connection.attempts] == [address]

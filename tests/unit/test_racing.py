@@ -110,7 +110,7 @@ def test_what_was_tried_when_the_time_was_over_is_told() -> None:
     it.begin(2)
     it.win(THREE)
     assert isinstance(reach.cut_short(5), HandshakeTimeout)
-    with pytest.raises(ResolutionError, match="did not answer for contoso.com within the 5 s"):
+    with pytest.raises(ResolutionError, match=r"did not answer for contoso\.com within the 5 s"):
         raise Reach(CONTOSO, LIMITS).cut_short(5)
 
 
