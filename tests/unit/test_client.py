@@ -399,3 +399,12 @@ async def test_both_families_are_raced_in_every_event_loop(address: str) -> None
         transport._resolver = Addresses(server.place["port"], address, "127.0.0.1")
         connection = await transport.connect("contoso.com")
         assert [a.address[0] for a in connection.attempts] == [address]
+
+
+def test_a_race_under_uvloop() -> None:
+    uvloop = pytest.importorskip("uvloop")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(test_both_families_are_raced_in_every_event_loop("::1"))
+        runner.run(test_an_address_that_swallows_packets_does_not_hold_up_the_next())
+        runner.run(test_a_race_that_is_given_up_leaves_nothing_behind("cancel"))
+        runner.run(test_a_race_that_is_given_up_leaves_nothing_behind("close"))
