@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 from impostors import CONTOSO, policy
@@ -17,6 +17,8 @@ from siptls import (
     Decision,
     Enterprise,
     MTLSServerTransport,
+    ReferenceIdentity,
+    Target,
     TLSClientTransport,
     TrustPolicy,
 )
@@ -120,3 +122,46 @@ def raw_tls(
     connection = SSL.Connection(context, sock)
     connection.set_connect_state()
     return connection
+
+
+@contextmanager
+def swallowing(host: str, port: int = 0) -> Iterator[int]:
+    """Give a port that answers no more, as behind a firewall that drops: its backlog is full."""
+    with ExitStack() as open_sockets:
+        full = open_sockets.enter_context(socket.socket())
+        full.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        full.bind((host, port))
+        full.listen(0)
+        for _ in range(4):
+            filler = open_sockets.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        yield int(full.getsockname()[1])
+
+
+class Addresses:
+    """A resolver that gives addresses of one host at one port."""
+
+    def __init__(self, port: int, *addresses: str) -> None:
+        self.port = port
+        self.addresses: Sequence[str] = addresses
+
+    async def resolve(
+        self, reference: ReferenceIdentity, *, service: str | None = None, port: int | None = None
+    ) -> list[Target]:
+        del service, port
+        where: dict[str, Any] = {"host": "h.example", "reference": reference}
+        return [Target(address, self.port, **where) for address in self.addresses]
+
+
+class Mute(Addresses):
+    """A resolver that never answers."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    async def resolve(
+        self, reference: ReferenceIdentity, *, service: str | None = None, port: int | None = None
+    ) -> list[Target]:
+        await asyncio.Event().wait()
+        return await super().resolve(reference, service=service, port=port)

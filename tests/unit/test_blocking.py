@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from front_ends import OURS, POLICY
+from network import Addresses, Mute, swallowing
 from peers import server as peer_server
 from sip import request
 
@@ -690,3 +691,115 @@ def test_a_socket_that_cannot_be_watched_is_closed(monkeypatch: pytest.MonkeyPat
     with theirs, pytest.raises(ConnectionClosedError, match="Too many open files"):
         sync.wrap_socket(ours, POLICY, "contoso.com")
     assert ours.fileno() == -1
+
+
+# ---------------------------------------------------------------- races
+
+
+def reaching(port: int, *addresses: str, **limits: float) -> sync.TLSClientTransport:
+    """Give a client whose resolver gives addresses of one host."""
+    places = Addresses(port, *addresses)
+    return sync.TLSClientTransport(
+        POLICY,
+        credential=OURS,
+        resolver=places,
+        limits=Limits(**limits),  # type: ignore[arg-type]
+    )
+
+
+def test_an_address_that_swallows_packets_does_not_hold_up_the_next() -> None:
+    with serving() as server:
+        port = place(server)["port"]
+        addresses = "127.0.0.2", "127.0.0.1"
+        with (
+            swallowing("127.0.0.2", port),
+            reaching(port, *addresses, connect_timeout=50) as transport,
+        ):
+            connection = transport.connect("contoso.com", timeout=20)
+            assert connection.remote_address == ("127.0.0.1", port)
+            assert connection.attempts == ()
+
+
+def test_an_address_that_refuses_is_followed_at_once() -> None:
+    with serving() as server:
+        port = place(server)["port"]
+        with reaching(port, "127.0.0.3", "127.0.0.1", attempt_delay=1000) as transport:
+            (attempt,) = transport.connect("contoso.com", timeout=20).attempts
+            assert attempt.address == ("127.0.0.3", port)
+            assert "Connection refused" in str(attempt.error)
+
+
+def test_an_impostor_that_wins_the_race_is_told_and_the_others_are_tried() -> None:
+    with serving() as server:
+        port = place(server)["port"]
+        with sync.TLSServerTransport(STRANGER.issue("sip:contoso.com"), echo) as bad:
+            bad.listen("127.0.0.2", port)
+            with reaching(port, "127.0.0.2", "127.0.0.1") as transport:
+                (attempt,) = transport.connect("contoso.com", timeout=20).attempts
+                assert isinstance(attempt.error, PeerRefusedError)
+                assert attempt.address == ("127.0.0.2", port)
+
+
+def test_when_all_addresses_fail_each_is_told() -> None:
+    with swallowing("127.0.0.1") as port:
+        addresses = "127.0.0.1", "127.0.0.3"
+        limits = {"connect_timeout": 0.1, "attempt_delay": 0.01}
+        with (
+            reaching(port, *addresses, **limits) as transport,
+            pytest.raises(ConnectionClosedError, match=r"did not answer within 0\.1 s") as caught,
+        ):
+            transport.connect("contoso.com")
+    assert [a.address[0] for a in caught.value.attempts] == ["127.0.0.3", "127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("bound", "kind"), [(None, ConnectionClosedError), (0.1, OperationTimeout)]
+)
+def test_a_connect_that_is_over_tells_what_it_tried(
+    bound: float | None, kind: type[Exception]
+) -> None:
+    with (
+        swallowing("127.0.0.1") as port,
+        reaching(port, "127.0.0.1", reach_timeout=0.2) as transport,
+        pytest.raises(kind, match=r"within 0\.1 s|0\.2 s that connect") as caught,
+    ):
+        transport.connect("contoso.com", timeout=bound)
+    (attempt,) = caught.value.attempts  # type: ignore[attr-defined]
+    assert isinstance(attempt.error, ConnectionClosedError)
+
+
+@pytest.mark.parametrize(("bound", "kind"), [(None, HandshakeTimeout), (0.1, OperationTimeout)])
+def test_a_handshake_is_over_when_the_connect_is(
+    bound: float | None, kind: type[Exception]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with reaching(port, "127.0.0.1", reach_timeout=0.2) as transport:
+            with pytest.raises(kind) as caught:
+                transport.connect("contoso.com", timeout=bound)
+            (attempt,) = caught.value.attempts  # type: ignore[attr-defined]
+            assert isinstance(attempt.error, HandshakeTimeout)
+            sock = socket.create_connection(("127.0.0.1", port))
+            with pytest.raises(kind):
+                transport.connect("contoso.com", sock=sock, timeout=bound)
+            assert sock.fileno() == -1
+
+
+@pytest.mark.parametrize(("bound", "kind"), [(None, ResolutionError), (0.05, OperationTimeout)])
+def test_a_resolver_that_does_not_answer_is_given_up(
+    bound: float | None, kind: type[Exception]
+) -> None:
+    limits = Limits(reach_timeout=0.1)
+    with (
+        sync.TLSClientTransport(POLICY, resolver=Mute(), limits=limits) as transport,
+        pytest.raises(kind),
+    ):
+        transport.connect("contoso.com", timeout=bound)
+
+
+def test_limits_that_never_end_are_limits() -> None:
+    with serving() as server:
+        port = place(server)["port"]
+        endless = dict.fromkeys(["connect_timeout", "reach_timeout", "attempt_delay"], float("inf"))
+        with reaching(port, "127.0.0.1", **endless) as transport:
+            assert transport.connect("contoso.com").ping(timeout=20) > 0

@@ -7,12 +7,13 @@ import socket
 
 import pytest
 from impostors import CONTOSO, STRANGER
-from network import ENTERPRISE, client, serving, until
+from network import ENTERPRISE, Addresses, Mute, answer, client, serving, swallowing, until
 from sip import request
 
 from siptls import (
     ConfigurationError,
     ConnectionClosedError,
+    HandshakeTimeout,
     Limits,
     PeerRefusedError,
     ReferenceIdentity,
@@ -20,6 +21,7 @@ from siptls import (
     ResolutionError,
     Target,
     TLSClientTransport,
+    TLSServerTransport,
 )
 
 
@@ -290,3 +292,119 @@ async def test_a_refusal_by_the_server_is_raised_by_connect_where_it_is_known(
         with pytest.raises(RefusedByPeerError) as caught:
             await transport.connect("contoso.com", **server.place)
         assert len(caught.value.attempts) == 1
+
+
+# ---------------------------------------------------------------- races
+
+
+async def test_an_address_that_swallows_packets_does_not_hold_up_the_next() -> None:
+    async with serving() as server:
+        port = server.place["port"]
+        with swallowing("127.0.0.2", port):
+            places = Addresses(port, "127.0.0.2", "127.0.0.1")
+            async with client(resolver=places, limits=Limits(connect_timeout=50)) as transport:
+                async with asyncio.timeout(20):
+                    connection = await transport.connect("contoso.com")
+                assert connection.remote_address == ("127.0.0.1", port)
+                assert connection.attempts == ()  # who lost has not failed
+
+
+async def test_an_address_that_refuses_is_followed_at_once() -> None:
+    async with serving() as server:
+        places = Addresses(server.place["port"], "127.0.0.3", "127.0.0.1")
+        async with client(resolver=places, limits=Limits(attempt_delay=1000)) as transport:
+            async with asyncio.timeout(20):
+                connection = await transport.connect("contoso.com")
+            (attempt,) = connection.attempts
+            assert attempt.address[0] == "127.0.0.3"
+            assert "Connection refused" in str(attempt.error)
+
+
+async def test_an_impostor_that_wins_the_race_is_told_and_the_others_are_tried() -> None:
+    async with serving() as good:
+        port = good.place["port"]
+        stranger = STRANGER.issue("sip:contoso.com")
+        async with TLSServerTransport(stranger, answer) as bad:
+            await bad.listen("127.0.0.2", port)
+            places = Addresses(port, "127.0.0.2", "127.0.0.1")
+            async with client(resolver=places) as transport:
+                connection = await transport.connect("contoso.com")
+                (attempt,) = connection.attempts
+                assert isinstance(attempt.error, PeerRefusedError)
+                assert attempt.address == ("127.0.0.2", port)
+
+
+async def test_a_connect_that_is_over_tells_what_it_tried() -> None:
+    with swallowing("127.0.0.1") as port:
+        places = Addresses(port, "127.0.0.1")
+        async with client(resolver=places, limits=Limits(reach_timeout=0.05)) as transport:
+            with pytest.raises(ConnectionClosedError, match=r"0\.05 s that connect") as caught:
+                await transport.connect("contoso.com")
+    assert len(caught.value.attempts) == 1
+
+
+async def test_a_handshake_is_over_when_the_connect_is() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host, port = silent.getsockname()
+        async with client(limits=Limits(reach_timeout=0.1)) as transport:
+            with pytest.raises(HandshakeTimeout, match=r"0\.1 s that connect") as caught:
+                await transport.connect("contoso.com", host=host, port=port)
+            assert len(caught.value.attempts) == 1
+            sock = socket.create_connection((host, port))
+            with pytest.raises(HandshakeTimeout, match=r"0\.1 s that connect"):
+                await transport.connect("contoso.com", sock=sock)
+            await until(lambda: not transport._drivers)
+
+
+async def test_a_resolver_that_does_not_answer_is_given_up() -> None:
+    async with client(resolver=Mute(), limits=Limits(reach_timeout=0.05)) as transport:
+        with pytest.raises(ResolutionError, match=r"did not answer for contoso\.com within"):
+            await transport.connect("contoso.com")
+
+
+@pytest.mark.parametrize("how", ["cancel", "close"])
+async def test_a_race_that_is_given_up_leaves_nothing_behind(how: str) -> None:
+    """A socket left open would be a ResourceWarning, and a task is found by `run_clean`."""
+    with swallowing("127.0.0.1") as port, swallowing("127.0.0.2", port):
+        places = Addresses(port, "127.0.0.1", "127.0.0.2")
+        transport = TLSClientTransport(
+            ENTERPRISE, resolver=places, limits=Limits(attempt_delay=0.001)
+        )
+        connecting = asyncio.create_task(transport.connect("contoso.com"))
+        await until(lambda: any(len(racing._tasks) == 2 for racing in transport._racing))
+        if how == "cancel":
+            connecting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await connecting
+        await transport.aclose()
+        assert asyncio.all_tasks() <= {asyncio.current_task(), connecting}
+        if how == "close":
+            with pytest.raises(ConnectionClosedError, match="closed by us"):
+                await connecting
+        assert not transport._racing
+
+
+@pytest.mark.parametrize("address", ["::1", "::1%1"])
+async def test_both_families_are_raced_in_every_event_loop(address: str) -> None:
+    """Nobody listens at ::1, or at 127.0.0.1; a scope is understood."""
+    try:
+        listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+    async with serving() as server, client(limits=Limits(attempt_delay=1000)) as transport:
+        await server.transport.listen(sock=listener)
+        transport._resolver = Addresses(listener.getsockname()[1], "127.0.0.1", address)
+        connection = await transport.connect("contoso.com")
+        assert [a.address[0] for a in connection.attempts] == ["127.0.0.1"]
+        transport._resolver = Addresses(server.place["port"], address, "127.0.0.1")
+        connection = await transport.connect("contoso.com")
+        assert [a.address[0] for a in connection.attempts] == [address]
+
+
+def test_a_race_under_uvloop() -> None:
+    uvloop = pytest.importorskip("uvloop")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(test_both_families_are_raced_in_every_event_loop("::1"))
+        runner.run(test_an_address_that_swallows_packets_does_not_hold_up_the_next())
+        runner.run(test_a_race_that_is_given_up_leaves_nothing_behind("cancel"))
+        runner.run(test_a_race_that_is_given_up_leaves_nothing_behind("close"))

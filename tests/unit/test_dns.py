@@ -372,5 +372,5 @@ def test_without_nameservers_those_of_the_system_are_asked(
 
 
 async def test_it_is_asked_as_any_resolver(resolver: DNSResolver) -> None:
-    targets = await resolution.ask(resolver, ReferenceIdentity.parse("srv.test"), None)
+    targets = await resolution.find(resolver, ReferenceIdentity.parse("srv.test"))
     assert len(targets) == 3

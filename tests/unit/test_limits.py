@@ -13,6 +13,8 @@ from siptls import ConfigurationError, Limits
 
 DEFAULTS = {
     "connect_timeout": 5.0,
+    "attempt_delay": 0.25,
+    "reach_timeout": 32.0,
     "handshake_timeout": 10.0,
     "first_message_timeout": 60.0,
     "idle_timeout": 3900.0,

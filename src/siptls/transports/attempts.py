@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Sequence
 
 from siptls.errors import (
     Attempt,
     ConnectionClosedError,
     HandshakeError,
+    HandshakeTimeout,
     RefusedByPeerError,
     SIPTLSError,
 )
@@ -16,7 +18,7 @@ from siptls.transports.resolution import Target
 from siptls.trust.decision import PeerRefusedError
 from siptls.trust.names import SIPURI, ReferenceIdentity
 
-__all__ = ["failure", "no_answer", "not_reached", "port_of"]
+__all__ = ["cut_short", "failure", "no_answer", "not_reached", "port_of"]
 
 # What says most comes first.
 _TELLING = (PeerRefusedError, RefusedByPeerError, HandshakeError)
@@ -38,10 +40,28 @@ def no_answer(target: Target, seconds: float) -> ConnectionClosedError:
 
 def not_reached(target: Target, error: OSError) -> ConnectionClosedError:
     """The system could not connect."""
-    why = os.strerror(error.errno) if error.errno else str(error)
-    return ConnectionClosedError(
+    why = error.strerror or str(error)
+    if error.errno and not isinstance(error, socket.gaierror):  # whose numbers are of another list
+        why = os.strerror(error.errno)
+    closed = ConnectionClosedError(
         f"cannot connect to {target.address} port {target.port} ({why}); is the server running"
         " there?"
+    )
+    closed.__cause__ = error
+    return closed
+
+
+def cut_short(target: Target, seconds: float, *, connected: bool) -> SIPTLSError:
+    """The time for all addresses was over while this one was tried."""
+    where = f"{target.address} port {target.port}"
+    if connected:
+        return HandshakeTimeout(
+            f"the handshake with {where} had not ended when the {seconds:g} s that connect() has"
+            " were over; is it a TLS server, and not overloaded?"
+        )
+    return ConnectionClosedError(
+        f"{where} had not answered when the {seconds:g} s that connect() has were over; is the"
+        " address right, and no firewall in between?"
     )
 
 

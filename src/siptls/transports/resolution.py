@@ -336,22 +336,41 @@ async def find(
     return _found(resolver, reference, targets)
 
 
-def find_blocking(
+def find_blocking(  # noqa: PLR0913  as `find`, and a timeout
     resolver: Resolver,
     reference: ReferenceIdentity,
     *,
     service: str | None = None,
     host: str | None = None,
     port: int | None = None,
+    timeout: float | None = None,
 ) -> list[Target]:
-    """As `find`, in the calling thread, which must not run an event loop."""
+    """As `find`, in the calling thread, which must not run an event loop.
+
+    Args:
+        resolver: See `find`, as for what follows.
+        reference: Whom.
+        service: Which service.
+        host: Where.
+        port: On which port.
+        timeout: Seconds for the resolver's answer; the operating system's own cannot be cut short.
+
+    Raises:
+        ResolutionError: As for `find`.
+        TimeoutError: It did not answer in time.
+    """
     if host is not None:
         _check_alone(service)
         return lookup_blocking(host, SIPS_PORT if port is None else port, reference)
     if isinstance(resolver, SystemResolver | StaticResolver):
         found = resolver.resolve_blocking(reference, service=service, port=port)
         return _found(resolver, reference, found)
-    return asyncio.run(find(resolver, reference, service=service, port=port))
+
+    async def answer() -> list[Target]:
+        async with asyncio.timeout(timeout):
+            return await find(resolver, reference, service=service, port=port)
+
+    return asyncio.run(answer())
 
 
 def _check_alone(service: str | None) -> None:

@@ -15,7 +15,7 @@ __all__ = ["Limits", "as_limits"]
 
 def _positive(_: object, attribute: Any, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        unit = "seconds" if attribute.name.endswith("timeout") else "a count, or bytes"
+        unit = "seconds" if attribute.name.endswith(("timeout", "delay")) else "a count, or bytes"
         raise ConfigurationError(
             f"Limits.{attribute.name} is a positive number ({unit}), not {value!r}"
         )
@@ -32,6 +32,9 @@ class Limits:
 
     Attributes:
         connect_timeout: From the first packet to one address until it answers.
+        attempt_delay: From the first packet to one address of a host until that to its next one,
+            if the first has neither answered nor failed.
+        reach_timeout: All of a connect(): resolution, every address, and the handshakes.
         handshake_timeout: From the first byte to both sides' acceptance.
         first_message_timeout: From its acceptance until whoever has connected to us says something,
             be it a keep-alive; None for no limit.
@@ -56,6 +59,10 @@ class Limits:
 
     # Three SYNs (at 0, 1 and 3 s) and a slow answer; a kernel alone would go on for two minutes.
     connect_timeout: float = field(default=5.0, validator=_positive)
+    # RFC 8305 §8: 250 ms between two connection attempts are recommended.
+    attempt_delay: float = field(default=0.25, validator=_positive)
+    # RFC 3261's transaction timeout (64*T1) is 32 s: whoever has a request to send waits no longer.
+    reach_timeout: float = field(default=32.0, validator=_positive)
     # Kamailio's tls handshake timeout is 10 s.
     handshake_timeout: float = field(default=10.0, validator=_positive)
     # Twice RFC 3261's transaction timeout (64*T1): whoever opens a connection has something to say.

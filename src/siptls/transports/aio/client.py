@@ -11,11 +11,14 @@ from siptls.errors import (
     ConfigurationError,
     ConnectionClosedError,
     HandshakeError,
+    SIPTLSError,
 )
 from siptls.transports.aio.closing import Closing
 from siptls.transports.aio.connection import Connection
 from siptls.transports.aio.driver import Driver
-from siptls.transports.attempts import failure, no_answer, not_reached, port_of
+from siptls.transports.aio.racing import Racing
+from siptls.transports.attempts import not_reached, port_of
+from siptls.transports.racing import Race, Reach, no_handshake
 from siptls.transports.resolution import (
     Resolver,
     SystemResolver,
@@ -89,6 +92,7 @@ class TLSClientTransport(Closing):
         self._alpn = alpn
         self._keep_alive = keep_alive
         self._drivers: set[Driver] = set()
+        self._racing: set[Racing] = set()
         self._closed = False
 
     async def connect(
@@ -101,6 +105,9 @@ class TLSClientTransport(Closing):
         sock: socket.socket | None = None,
     ) -> Connection:
         """Open a connection to whoever proves the target's name.
+
+        The addresses of a host are raced (RFC 8305); if the handshake fails with the one that
+        connects first, the others are tried. It all takes no longer than ``Limits.reach_timeout``.
 
         Args:
             target: Whom we expect: ``"sip:alice@contoso.com"``, ``"contoso.com"``, or a
@@ -121,7 +128,7 @@ class TLSClientTransport(Closing):
             HandshakeTimeout: The handshake did not end in time.
             HandshakeError: The handshake failed for another reason.
             ConnectionClosedError: No address could be reached.
-            ResolutionError: There is no address.
+            ResolutionError: There is no address, or no answer in time.
 
             ``.attempts`` of the error has one entry for each address that was tried.
         """
@@ -135,17 +142,30 @@ class TLSClientTransport(Closing):
             return await self._connect_socket(ReferenceIdentity.parse(target), sock)
         reference = ReferenceIdentity.parse(target)
         port = port_of(target) if port is None else check_port(port)
-        targets = await find(self._resolver, reference, service=service, host=host, port=port)
         dns_trust = self._dns_trust if host is None else DNSTrust.UNTRUSTED
-        return await self._connect_targets(targets, reference, dns_trust)
+        reach = Reach(reference, self._limits)
+        seconds = self._limits.reach_timeout
+        try:
+            async with asyncio.timeout(seconds):
+                targets = await find(
+                    self._resolver, reference, service=service, host=host, port=port
+                )
+                return await self._connect_targets(targets, reference, reach, dns_trust)
+        except SIPTLSError:
+            raise
+        except TimeoutError:
+            raise reach.cut_short(seconds) from None
 
     async def aclose(self) -> None:
         """Close every connection in order, and refuse to open more."""
         self._closed = True
-        drivers = list(self._drivers)
+        drivers, races = list(self._drivers), list(self._racing)
+        for race in races:
+            race.stop()
         for driver in drivers:
             driver.close()
-        await asyncio.gather(*(driver.wait_lost() for driver in drivers))
+        lost = (driver.wait_lost() for driver in drivers)
+        await asyncio.gather(*lost, *(race.wait_ended() for race in races))
 
     # ------------------------------------------------------------ inside
 
@@ -160,21 +180,48 @@ class TLSClientTransport(Closing):
         except (OSError, ValueError) as error:
             sock.close()
             raise ConfigurationError(f"sock= is no connected stream socket: {error}") from error
-        return await self._establish(driver, [])
+        seconds = self._limits.reach_timeout
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._establish(driver, [])
+        except SIPTLSError:
+            raise
+        except TimeoutError:
+            raise no_handshake(seconds) from None
 
     async def _connect_targets(
-        self, targets: list[Target], reference: ReferenceIdentity, dns_trust: DNSTrust
+        self,
+        targets: list[Target],
+        reference: ReferenceIdentity,
+        reach: Reach,
+        dns_trust: DNSTrust,
     ) -> Connection:
-        attempts: list[Attempt] = []
-        for target in targets:
+        for race in reach.races(targets):
+            sock = await self._first(race, reach)
+            if sock is None:
+                continue
+            target = race.winner
             expected = dns_trust.expected(reference, target.host)
             driver = self._driver(expected, (target.address, target.port))
             try:
-                await self._open(driver, target)
-                return await self._establish(driver, attempts)
+                await self._open(driver, sock, target)
+                return await self._establish(driver, reach.attempts)
             except (HandshakeError, ConnectionClosedError) as error:
-                attempts.append(Attempt((target.address, target.port), target.host, error))
-        raise failure(reference, attempts)
+                race.fail(target, error)
+        raise reach.failure()
+
+    async def _first(self, race: Race, reach: Reach) -> socket.socket | None:
+        racing = Racing(race)
+        self._racing.add(racing)
+        if self._closed:
+            racing.stop()
+        try:
+            return await racing.first()
+        except ConnectionClosedError as error:
+            error.attempts = reach.attempts
+            raise
+        finally:
+            self._racing.discard(racing)
 
     def _driver(self, reference: ReferenceIdentity, address: tuple[str, int] | None) -> Driver:
         loop = asyncio.get_running_loop()
@@ -192,16 +239,18 @@ class TLSClientTransport(Closing):
             core, self._limits, on_refused=self._on_refused, on_lost=self._drivers.discard
         )
 
-    async def _open(self, driver: Driver, target: Target) -> None:
+    async def _open(self, driver: Driver, sock: socket.socket, target: Target) -> None:
         loop = asyncio.get_running_loop()
-        seconds = self._limits.connect_timeout
+        self._drivers.add(driver)
         try:
-            async with asyncio.timeout(seconds):
-                await loop.create_connection(lambda: driver, target.address, target.port)
-        except TimeoutError as error:
-            raise no_answer(target, seconds) from error
-        except OSError as error:
+            await loop.create_connection(lambda: driver, sock=sock)
+        except OSError as error:  # it was reset at once
+            self._drivers.discard(driver)
+            sock.close()
             raise not_reached(target, error) from error
+        except asyncio.CancelledError:
+            driver.abort()
+            raise
 
     async def _establish(self, driver: Driver, attempts: list[Attempt]) -> Connection:
         self._drivers.add(driver)

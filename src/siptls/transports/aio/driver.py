@@ -18,6 +18,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import cast
 
 from siptls.errors import ConnectionClosedError, LimitError, SIPTLSError
 from siptls.transports.sockets import watch_peer
@@ -119,7 +120,8 @@ class Driver(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin: a client's first flight goes out."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  what asyncio promises
+        # uvloop's are of no class of asyncio's, but have its methods
+        transport = cast("asyncio.Transport", transport)
         self._transport = transport
         transport.set_write_buffer_limits(high=self._limits.write_buffer)
         watch_peer(transport.get_extra_info("socket"), self._limits)

@@ -12,10 +12,15 @@ from siptls.errors import (
     ConfigurationError,
     ConnectionClosedError,
     HandshakeError,
+    OperationTimeout,
+    SIPTLSError,
 )
-from siptls.transports.attempts import failure, no_answer, not_reached, port_of
+from siptls.transports.attempts import port_of
 from siptls.transports.blocking.connection import Closing, Connection, close_all
+from siptls.transports.blocking.racing import first
+from siptls.transports.blocking.timeouts import earlier, end_of, left, timed_out
 from siptls.transports.known import Core
+from siptls.transports.racing import Reach, no_handshake
 from siptls.transports.resolution import (
     Resolver,
     SystemResolver,
@@ -172,7 +177,7 @@ class TLSClientTransport(Closing):
         self._connections: set[Connection] = set()
         self._closed = False
 
-    def connect(
+    def connect(  # noqa: PLR0913  the asyncio transport's, and a timeout
         self,
         target: str | ReferenceIdentity,
         *,
@@ -180,11 +185,25 @@ class TLSClientTransport(Closing):
         port: int | None = None,
         service: str | None = None,
         sock: socket.socket | None = None,
+        timeout: float | None = None,
     ) -> Connection:
         """Open a connection to whoever proves the target's name.
 
-        Args and errors are those of the asyncio transport's ``connect``; ``Limits`` bounds the
-        time.
+        Args and errors are those of the asyncio transport's ``connect``, and one of each more. A
+        question to the operating system for an address cannot be interrupted: if it takes longer
+        than there is time, that is told when it has come back.
+
+        Args:
+            target: As there.
+            host: As there.
+            port: As there.
+            service: Asks the resolver for another service of the domain than SIP over TLS.
+            sock: As there.
+            timeout: Seconds for all of it; None, or more than ``Limits.reach_timeout``, leaves it
+                at that.
+
+        Raises:
+            OperationTimeout: The ``timeout`` was over; ``.attempts`` tells what was tried.
         """
         if self._closed:
             raise ConnectionClosedError("the transport is closed: make a new one")
@@ -194,20 +213,27 @@ class TLSClientTransport(Closing):
                     "pass sock=, or host= and port=, but not both; service= asks, too"
                 )
             _require_connected(sock)
-            return self._establish(sock, ReferenceIdentity.parse(target), None, [])
+            return self._on_socket(sock, ReferenceIdentity.parse(target), timeout)
         reference = ReferenceIdentity.parse(target)
         port = port_of(target) if port is None else check_port(port)
-        attempts: list[Attempt] = []
-        targets = find_blocking(self._resolver, reference, service=service, host=host, port=port)
         dns_trust = self._dns_trust if host is None else DNSTrust.UNTRUSTED
-        for one in targets:
-            address = one.address, one.port
-            expected = dns_trust.expected(reference, one.host)
-            try:
-                return self._establish(self._open(one), expected, address, attempts)
-            except (HandshakeError, ConnectionClosedError) as error:
-                attempts.append(Attempt(address, one.host, error))
-        raise failure(reference, attempts)
+        reach = Reach(reference, self._limits)
+        end = self._end_of(timeout)
+        try:
+            targets = find_blocking(
+                self._resolver,
+                reference,
+                service=service,
+                host=host,
+                port=port,
+                timeout=left(end),
+            )
+            return self._connect_targets(targets, reference, reach, dns_trust, end)
+        except SIPTLSError:
+            raise
+        except TimeoutError:
+            error = reach.cut_short(self._seconds(timeout))
+            raise self._cut_short(error, timeout) from None
 
     def close(self) -> None:
         """Close every connection in order, and refuse to open more."""
@@ -218,14 +244,59 @@ class TLSClientTransport(Closing):
 
     # ------------------------------------------------------------ inside
 
-    def _open(self, target: Target) -> socket.socket:
-        seconds = self._limits.connect_timeout
+    def _connect_targets(
+        self,
+        targets: Sequence[Target],
+        reference: ReferenceIdentity,
+        reach: Reach,
+        dns_trust: DNSTrust,
+        end: float | None,
+    ) -> Connection:
+        for race in reach.races(targets):
+            self._check_open(reach)
+            sock = first(race, end)
+            if sock is None:
+                continue
+            address = race.winner.address, race.winner.port
+            expected = dns_trust.expected(reference, race.winner.host)
+            try:
+                return self._establish(sock, expected, address, reach.attempts, end)
+            except OperationTimeout:
+                raise TimeoutError from None  # as `first`: all of the time is over
+            except (HandshakeError, ConnectionClosedError) as error:
+                race.fail(race.winner, error)
+        raise reach.failure()
+
+    def _on_socket(
+        self, sock: socket.socket, reference: ReferenceIdentity, timeout: float | None
+    ) -> Connection:
         try:
-            return socket.create_connection((target.address, target.port), timeout=seconds)
-        except TimeoutError as error:
-            raise no_answer(target, seconds) from error
-        except OSError as error:
-            raise not_reached(target, error) from error
+            return self._establish(sock, reference, None, [], self._end_of(timeout))
+        except OperationTimeout:
+            error = no_handshake(self._seconds(timeout))
+            raise self._cut_short(error, timeout) from None
+
+    def _check_open(self, reach: Reach) -> None:
+        if self._closed:
+            error = ConnectionClosedError("the transport was closed by us during connect()")
+            error.attempts = reach.attempts
+            raise error
+
+    def _end_of(self, timeout: float | None) -> float | None:
+        return earlier(end_of(timeout), end_of(self._limits.reach_timeout))
+
+    def _seconds(self, timeout: float | None) -> float:
+        """How long a connect() may take."""
+        whole = self._limits.reach_timeout
+        return whole if timeout is None else min(timeout, whole)
+
+    def _cut_short(self, error: SIPTLSError, timeout: float | None) -> SIPTLSError:
+        """Give the error for a connect() that took too long: the caller's bound, or ours."""
+        if timeout is None or timeout > self._limits.reach_timeout:
+            return error
+        late = timed_out("connect", timeout)
+        late.attempts = error.attempts
+        return late
 
     def _establish(
         self,
@@ -233,6 +304,7 @@ class TLSClientTransport(Closing):
         reference: ReferenceIdentity,
         address: Address | None,
         attempts: list[Attempt],
+        end: float | None,
     ) -> Connection:
         core = ClientConnection(
             self._policy,
@@ -255,7 +327,7 @@ class TLSClientTransport(Closing):
             self._connections.add(connection)
         if self._closed:
             connection.close()
-        return connection.handshake()
+        return connection.handshake(timeout=left(end))
 
     def _forget(self, connection: Connection) -> None:
         with self._lock:

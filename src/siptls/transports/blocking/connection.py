@@ -263,22 +263,27 @@ class Connection(Known, Closing):
 
     # ------------------------------------------------------------ the handshake
 
-    def handshake(self) -> Self:
+    def handshake(self, *, timeout: float | None = None) -> Self:
         """Do the handshake. Transports call it; a failure closes the socket.
+
+        Args:
+            timeout: Seconds, for whom ``Limits.handshake_timeout`` would be too long.
 
         Raises:
             HandshakeError: Or one below it: there will be no connection.
             ConnectionClosedError: The peer has closed instead.
+            OperationTimeout: The ``timeout`` is over.
         """
+        end = end_of(timeout)
         try:
             with self._lock:
                 self._take_events()
-                self._wait(lambda: self._accepted, None, "handshake")
-        except HandshakeTimeout as error:
+                self._wait(lambda: self._accepted, timeout, "handshake")
+        except (HandshakeTimeout, OperationTimeout) as error:
             self._abort(error)  # who was silent until now is not waited for
             raise
         except BaseException:
-            self._finish()
+            self._finish(end)
             raise
         return self
 
@@ -463,11 +468,11 @@ class Connection(Known, Closing):
         self._wake()
         self._release()
 
-    def _finish(self) -> None:
+    def _finish(self, end: float | None = None) -> None:
         """Send what is left and close our half; read until the peer has closed, too; release."""
         with self._lock:
             if self._closing is None:
-                self._closing = time.monotonic() + self._limits.close_timeout
+                self._closing = earlier(end, time.monotonic() + self._limits.close_timeout)
                 self._closer = threading.get_ident()
             if not self._releasing:
                 self._flush(self._closing, last=True)
@@ -477,7 +482,7 @@ class Connection(Known, Closing):
                 except OSError:
                     self._eof = True  # it is gone already
             self._readers += 1
-            while not (self._eof or self._releasing) and time.monotonic() < self._closing:
+            while not (self._eof or self._releasing) and left(self._closing):
                 self._drive(self._closing)
             self._readers -= 1
         self._release()
