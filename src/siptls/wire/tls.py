@@ -361,8 +361,10 @@ class TLSEngine:
         """Say that the network has no more bytes, and learn what that means."""
         self._connection.bio_shutdown()
         failure = self._last()
-        if isinstance(failure, NoProtocolError):  # that of another connection
+        if isinstance(failure, NoProtocolError):  # that of another connection has hidden ours
             failure = self._last()
+            if not isinstance(failure, SSL.ZeroReturnError):  # only this is told twice
+                failure = SSL.SysCallError()
         return self._failure(failure) if self._established else self._handshake_failure(failure)
 
     def _last(self) -> SSL.Error:
