@@ -671,6 +671,18 @@ def test_the_refusal_of_another_connection_is_taken_for_none() -> None:
     assert server.closed.orderly
 
 
+def test_the_refusal_of_another_connection_does_not_hide_how_this_one_ends() -> None:
+    client = ClientConnection(ENTERPRISE, "contoso.com", credential=OURS)
+    server = several(alpn=ALPN.REQUIRE)
+    connected(client, server)
+    helper = server._engine._connection.get_context()._alpn_select_helper
+    assert helper is not None
+    helper._problems.append(hello.NoProtocolError())
+    server.receive_eof()
+    assert isinstance(server.closed, ConnectionClosedError)
+    assert "cut off" in str(server.closed)
+
+
 @pytest.mark.parametrize("wrong", [None, "offer", True])
 def test_what_is_no_alpn_is_told(wrong: object) -> None:
     for build in (

@@ -368,8 +368,10 @@ class TLSEngine:
         why = _network_failure(error)
         self._connection.bio_shutdown()
         failure = self._last()
-        if isinstance(failure, NoProtocolError):  # that of another connection
+        if isinstance(failure, NoProtocolError):  # that of another connection has hidden ours
             failure = self._last()
+            if not isinstance(failure, SSL.ZeroReturnError):  # only this is told twice
+                failure = SSL.SysCallError()
         told = self._failure(failure) if self._established else self._handshake_failure(failure)
         if why is None or not isinstance(told, ConnectionClosedError) or told.orderly:
             return told
