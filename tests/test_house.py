@@ -61,6 +61,7 @@ ORDER = [
     "siptls.transports.listening",
     "siptls.transports.sockets",
     "siptls.transports.known",
+    "siptls.transports.reuse",
     "siptls.transports.service",
     "siptls.transports.blocking",
     "siptls.transports.blocking.timeouts",
@@ -177,7 +178,7 @@ PUBLIC = """
     Pinned PolicySSLContext Pong ReferenceIdentity RefusedByPeer RefusedByPeerError ResolutionError
     Resolver Role SIPTLSError ServerConnection StaticResolver SystemResolver TLSClientTransport
     TLSInfo DNSTrust TLSServerTransport Target Trust TrustPolicy TrustedServers __version__
-    dump_policy load_policy
+    dump_policy load_policy ConnectionPool
 """.split()  # noqa: SIM905  a list of words, to be read
 
 # Of the classes that applications hold in their hands: what they may call.

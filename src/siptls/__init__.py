@@ -29,6 +29,7 @@ from siptls.transports.aio.connection import Connection
 from siptls.transports.aio.server import MTLSServerTransport, TLSServerTransport
 from siptls.transports.dns import DNSResolver
 from siptls.transports.resolution import Resolver, StaticResolver, SystemResolver, Target
+from siptls.transports.reuse import ConnectionPool
 from siptls.trust.authority import Authority
 from siptls.trust.blocked import Blocked
 from siptls.trust.codes import Code
@@ -84,6 +85,7 @@ __all__ = [
     "Connection",
     "ConnectionClosed",
     "ConnectionClosedError",
+    "ConnectionPool",
     "Credential",
     "DNSResolver",
     "DNSTrust",

@@ -34,6 +34,16 @@ class Known:
         raise NotImplementedError
 
     @property
+    def core(self) -> Core:
+        """The sans-I/O connection, by which a connection is known to its transport."""
+        return self._known
+
+    @property
+    def usable(self) -> bool:
+        """Whether something can be sent, as far as can be told without sending it."""
+        return self._known.established
+
+    @property
     def peer(self) -> Peer | None:
         """Who the peer has proven to be; None for a client of a server that asks for nothing."""
         return self._known.peer

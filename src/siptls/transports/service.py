@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from attrs import field, frozen
 
 from siptls.errors import ConfigurationError
+from siptls.transports.reuse import ConnectionPool, Held, Terms
 from siptls.trust.policy import TrustPolicy
 from siptls.wire.connection import ServerConnection, Timer
 from siptls.wire.credential import Credential, as_credentials
@@ -59,6 +60,11 @@ class Service:
             alpn=self.alpn,
             keep_alive=self.keep_alive,
         )
+
+    def share(self, connection: Held, pool: ConnectionPool[Held]) -> None:
+        """Let requests go back over a connection whose client has proven a name."""
+        if self.policy is not None:
+            pool.add(connection, Terms(self.policy, connection.credential))
 
 
 def require_one_handler(handler: object, on_message: object, kind: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Sequence
 
 from siptls.arguments import check_callback
 from siptls.errors import (
@@ -27,6 +28,7 @@ from siptls.transports.resolution import (
     check_resolver,
     find,
 )
+from siptls.transports.reuse import IS_POOL, ConnectionPool, Terms
 from siptls.trust.dnstrust import IS_DNS_TRUST, DNSTrust
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy, require_policy
@@ -55,6 +57,8 @@ class TLSClientTransport(Closing):
         dns_trust: Whether the host that DNS names for a domain is expected beside it.
         on_refused: Called with the decision and the address when the policy refuses a server.
         limits: Bounds.
+        pool: Where the connections are kept to be used again; see `ConnectionPool`. By default the
+            transport has one of its own.
         alpn: Whether ``sip/2`` is agreed on as the application protocol; see `ALPN`.
         keep_alive: Sends a ping each time that so many seconds, less a random fifth, have passed
             (RFC 5626 §4.4.1), such as 120; a peer that does not answer is given up. None sends
@@ -75,6 +79,7 @@ class TLSClientTransport(Closing):
         limits: Limits | None = None,
         alpn: ALPN = ALPN.OFFER,
         keep_alive: float | None = None,
+        pool: ConnectionPool[Connection] | None = None,
     ) -> None:
         require_policy(policy)
         check_resolver(resolver)
@@ -83,6 +88,7 @@ class TLSClientTransport(Closing):
         check_callback("on_refused", on_refused)
         IS_ALPN.check("alpn", alpn)
         check_keep_alive(keep_alive)
+        IS_POOL.check("pool", pool)
         self._policy = policy
         self._credential = credential
         self._resolver = resolver or SystemResolver()
@@ -91,11 +97,14 @@ class TLSClientTransport(Closing):
         self._limits = as_limits(limits)
         self._alpn = alpn
         self._keep_alive = keep_alive
+        self._terms = Terms(policy, credential)
+        self.pool: ConnectionPool[Connection] = ConnectionPool() if pool is None else pool
+        """The live connections that may be used again."""
         self._drivers: set[Driver] = set()
         self._racing: set[Racing] = set()
         self._closed = False
 
-    async def connect(
+    async def connect(  # noqa: PLR0913  whom, and all ways to say where
         self,
         target: str | ReferenceIdentity,
         *,
@@ -103,6 +112,7 @@ class TLSClientTransport(Closing):
         port: int | None = None,
         service: str | None = None,
         sock: socket.socket | None = None,
+        reuse: bool = True,
     ) -> Connection:
         """Open a connection to whoever proves the target's name.
 
@@ -117,6 +127,9 @@ class TLSClientTransport(Closing):
             port: Which port; by default that of the URI, what the resolver says, or 5061.
             service: Asks the resolver for another service of the domain than SIP over TLS, such
                 as ``"_sipfederationtls._tcp"``; see `Resolver`.
+            reuse: Whether a live connection will do whose peer has proven the name (RFC 5923), and
+                this one may be given to others. It is shared then: whoever closes it closes it for
+                all, and one of them receives. What is connected to ``host`` is always a new one.
             sock: A connected stream socket to use. It belongs to the transport from now on, and
                 is closed with the connection, or if no connection comes about.
 
@@ -142,6 +155,12 @@ class TLSClientTransport(Closing):
             return await self._connect_socket(ReferenceIdentity.parse(target), sock)
         reference = ReferenceIdentity.parse(target)
         port = port_of(target) if port is None else check_port(port)
+        placed = port is not None or service is not None
+        looks = reuse and host is None
+        if looks and not placed:
+            held = self.pool.find(reference, self._terms)
+            if held is not None:
+                return held
         dns_trust = self._dns_trust if host is None else DNSTrust.UNTRUSTED
         reach = Reach(reference, self._limits)
         seconds = self._limits.reach_timeout
@@ -150,7 +169,13 @@ class TLSClientTransport(Closing):
                 targets = await find(
                     self._resolver, reference, service=service, host=host, port=port
                 )
-                return await self._connect_targets(targets, reference, reach, dns_trust)
+                held = self._held(targets, reference, dns_trust, placed=placed) if looks else None
+                if held is not None:
+                    return held
+                connection = await self._connect_targets(targets, reference, reach, dns_trust)
+                if reuse:
+                    self.pool.add(connection, self._terms)
+                return connection
         except SIPTLSError:
             raise
         except TimeoutError:
@@ -168,6 +193,23 @@ class TLSClientTransport(Closing):
         await asyncio.gather(*lost, *(race.wait_ended() for race in races))
 
     # ------------------------------------------------------------ inside
+
+    def _held(
+        self,
+        targets: Sequence[Target],
+        reference: ReferenceIdentity,
+        dns_trust: DNSTrust,
+        *,
+        placed: bool,
+    ) -> Connection | None:
+        """Give a live connection that would do for one of the targets."""
+        for target in targets:
+            expected = dns_trust.expected(reference, target.host)
+            place = (target.address, target.port) if placed else None
+            held = self.pool.find(expected, self._terms, place)
+            if held is not None:
+                return held
+        return None
 
     async def _connect_socket(
         self, reference: ReferenceIdentity, sock: socket.socket
@@ -235,9 +277,11 @@ class TLSClientTransport(Closing):
             keep_alive=self._keep_alive,
             timer=loop.time,
         )
-        return Driver(
-            core, self._limits, on_refused=self._on_refused, on_lost=self._drivers.discard
-        )
+        return Driver(core, self._limits, on_refused=self._on_refused, on_lost=self._forget)
+
+    def _forget(self, driver: Driver) -> None:
+        self._drivers.discard(driver)
+        self.pool.discard(driver.core)
 
     async def _open(self, driver: Driver, sock: socket.socket, target: Target) -> None:
         loop = asyncio.get_running_loop()

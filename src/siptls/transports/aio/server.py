@@ -16,6 +16,7 @@ from siptls.transports.aio.connection import Connection
 from siptls.transports.aio.driver import Driver
 from siptls.transports.listening import cannot_listen, listeners, listening
 from siptls.transports.resolution import SIPS_PORT, check_port
+from siptls.transports.reuse import IS_POOL, ConnectionPool
 from siptls.transports.service import Service, require_one_handler
 from siptls.trust.policy import TrustPolicy
 from siptls.wire.credential import Credential
@@ -50,12 +51,16 @@ class _ServerTransport(Closing):
         limits: Limits | None,
         alpn: ALPN,
         keep_alive: float | None,
+        pool: ConnectionPool[Connection] | None = None,
     ) -> None:
         require_one_handler(handler, on_message, "coroutine function")
         check_handler(handler)
         check_callback("on_message", on_message)
         check_callback("on_refused", on_refused)
+        IS_POOL.check("pool", pool)
         self._limits = as_limits(limits)
+        self.pool: ConnectionPool[Connection] = ConnectionPool() if pool is None else pool
+        """The live connections whose clients have proven a name."""
         self._service = Service(credential, policy, mutual, self._limits, alpn, keep_alive)
         self._handler = handler
         self._on_message = on_message
@@ -176,10 +181,12 @@ class _ServerTransport(Closing):
         if driver in self._drivers:
             self._drivers.remove(driver)
             self._slots.release()
+            self.pool.discard(driver.core)
 
     def _begin(self, driver: Driver) -> None:
         """The peer is accepted: this is the first time that the application hears of it."""
         connection = Connection(driver)
+        self._service.share(connection, self.pool)
         if self._on_message is not None:
             on_message = self._on_message
             driver.on_message = lambda message: _deliver(on_message, driver, connection, message)
@@ -295,6 +302,8 @@ class MTLSServerTransport(_ServerTransport):
             it raises, that is logged, and the connection goes on: the fault is in one message.
         on_refused: ``def on_refused(decision, address)``: a plain function.
         limits: Bounds.
+        pool: Where the accepted connections are kept, so that a client transport with the same pool
+            sends its requests back over them; see `ConnectionPool`.
         alpn: Whether ``sip/2`` is agreed on as the application protocol; see `ALPN`.
         keep_alive: Sends a ping each time that so many seconds, less a random fifth, have passed
             (RFC 5626 §4.4.1), such as 120; a peer that does not answer is given up. None sends
@@ -316,6 +325,7 @@ class MTLSServerTransport(_ServerTransport):
         limits: Limits | None = None,
         alpn: ALPN = ALPN.OFFER,
         keep_alive: float | None = None,
+        pool: ConnectionPool[Connection] | None = None,
     ) -> None:
         super().__init__(
             credential,
@@ -327,4 +337,5 @@ class MTLSServerTransport(_ServerTransport):
             limits=limits,
             alpn=alpn,
             keep_alive=keep_alive,
+            pool=pool,
         )

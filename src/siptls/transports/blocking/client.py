@@ -29,6 +29,7 @@ from siptls.transports.resolution import (
     check_resolver,
     find_blocking,
 )
+from siptls.transports.reuse import IS_POOL, ConnectionPool, Terms
 from siptls.trust.dnstrust import IS_DNS_TRUST, DNSTrust
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy, require_policy
@@ -137,6 +138,8 @@ class TLSClientTransport(Closing):
         dns_trust: Whether the host that DNS names for a domain is expected beside it.
         on_refused: Called with the decision and the address when the policy refuses a server.
         limits: Bounds.
+        pool: Where the connections are kept to be used again; see `ConnectionPool`. By default the
+            transport has one of its own.
         alpn: Whether ``sip/2`` is agreed on as the application protocol; see `ALPN`.
         keep_alive: Sends a ping each time that so many seconds, less a random fifth, have passed
             (RFC 5626 §4.4.1), such as 120; a peer that does not answer is given up. None sends
@@ -157,12 +160,14 @@ class TLSClientTransport(Closing):
         limits: Limits | None = None,
         alpn: ALPN = ALPN.OFFER,
         keep_alive: float | None = None,
+        pool: ConnectionPool[Connection] | None = None,
     ) -> None:
         require_policy(policy)
         IS_CREDENTIAL.check("credential", credential)
         check_callback("on_refused", on_refused)
         IS_ALPN.check("alpn", alpn)
         check_keep_alive(keep_alive)
+        IS_POOL.check("pool", pool)
         check_resolver(resolver)
         IS_DNS_TRUST.check("dns_trust", dns_trust)
         self._policy = policy
@@ -173,6 +178,9 @@ class TLSClientTransport(Closing):
         self._limits = as_limits(limits)
         self._alpn = alpn
         self._keep_alive = keep_alive
+        self._terms = Terms(policy, credential)
+        self.pool: ConnectionPool[Connection] = ConnectionPool() if pool is None else pool
+        """The live connections that may be used again."""
         self._lock = threading.Lock()
         self._connections: set[Connection] = set()
         self._closed = False
@@ -185,6 +193,7 @@ class TLSClientTransport(Closing):
         port: int | None = None,
         service: str | None = None,
         sock: socket.socket | None = None,
+        reuse: bool = True,
         timeout: float | None = None,
     ) -> Connection:
         """Open a connection to whoever proves the target's name.
@@ -199,6 +208,7 @@ class TLSClientTransport(Closing):
             port: As there.
             service: Asks the resolver for another service of the domain than SIP over TLS.
             sock: As there.
+            reuse: As there.
             timeout: Seconds for all of it; None, or more than ``Limits.reach_timeout``, leaves it
                 at that.
 
@@ -216,6 +226,12 @@ class TLSClientTransport(Closing):
             return self._on_socket(sock, ReferenceIdentity.parse(target), timeout)
         reference = ReferenceIdentity.parse(target)
         port = port_of(target) if port is None else check_port(port)
+        placed = port is not None or service is not None
+        looks = reuse and host is None
+        if looks and not placed:
+            held = self.pool.find(reference, self._terms)
+            if held is not None:
+                return held
         dns_trust = self._dns_trust if host is None else DNSTrust.UNTRUSTED
         reach = Reach(reference, self._limits)
         end = self._end_of(timeout)
@@ -228,12 +244,18 @@ class TLSClientTransport(Closing):
                 port=port,
                 timeout=left(end),
             )
-            return self._connect_targets(targets, reference, reach, dns_trust, end)
+            held = self._held(targets, reference, dns_trust, placed=placed) if looks else None
+            if held is not None:
+                return held
+            connection = self._connect_targets(targets, reference, reach, dns_trust, end)
         except SIPTLSError:
             raise
         except TimeoutError:
             error = reach.cut_short(self._seconds(timeout))
             raise self._cut_short(error, timeout) from None
+        if reuse:
+            self.pool.add(connection, self._terms)
+        return connection
 
     def close(self) -> None:
         """Close every connection in order, and refuse to open more."""
@@ -243,6 +265,23 @@ class TLSClientTransport(Closing):
         close_all(connections)
 
     # ------------------------------------------------------------ inside
+
+    def _held(
+        self,
+        targets: Sequence[Target],
+        reference: ReferenceIdentity,
+        dns_trust: DNSTrust,
+        *,
+        placed: bool,
+    ) -> Connection | None:
+        """Give a live connection that would do for one of the targets."""
+        for target in targets:
+            expected = dns_trust.expected(reference, target.host)
+            place = (target.address, target.port) if placed else None
+            held = self.pool.find(expected, self._terms, place)
+            if held is not None:
+                return held
+        return None
 
     def _connect_targets(
         self,
@@ -332,3 +371,4 @@ class TLSClientTransport(Closing):
     def _forget(self, connection: Connection) -> None:
         with self._lock:
             self._connections.discard(connection)
+        self.pool.discard(connection.core)

@@ -160,6 +160,18 @@ class Connection(Known, Closing):
         """Why the connection is over; None while it is not, as far as anybody has looked."""
         return self._ended
 
+    @property
+    def usable(self) -> bool:
+        """Whether something can be sent: what has come until now, such as the end, is looked at."""
+        with self._lock:
+            if self._ended is None and not self._driving and self._closing is None:
+                self._readers += 1
+                try:
+                    self._drive(time.monotonic())
+                finally:
+                    self._readers -= 1
+            return self._ended is None and self._closing is None and self._core.established
+
     # ------------------------------------------------------------ what it does
 
     def send(self, message: Sendable, *, timeout: float | None = None) -> None:

@@ -21,6 +21,7 @@ from siptls.transports.resolution import (
     SIPS_PORT,
     check_port,
 )
+from siptls.transports.reuse import IS_POOL, ConnectionPool
 from siptls.transports.service import Service, require_one_handler
 from siptls.trust.policy import TrustPolicy
 from siptls.wire.credential import Credential
@@ -52,6 +53,7 @@ class _ServerTransport(Closing):
         limits: Limits | None,
         alpn: ALPN,
         keep_alive: float | None,
+        pool: ConnectionPool[Connection] | None = None,
     ) -> None:
         require_one_handler(handler, on_message, "function")
         for name, callback in (
@@ -60,7 +62,10 @@ class _ServerTransport(Closing):
             ("on_refused", on_refused),
         ):
             check_callback(name, callback)
+        IS_POOL.check("pool", pool)
         self._limits = as_limits(limits)
+        self.pool: ConnectionPool[Connection] = ConnectionPool() if pool is None else pool
+        """The live connections whose clients have proven a name."""
         self._service = Service(credential, policy, mutual, self._limits, alpn, keep_alive)
         self._handler = handler
         self._on_message = on_message
@@ -213,6 +218,7 @@ class _ServerTransport(Closing):
     def _forget(self, connection: Connection) -> None:
         with self._lock:
             self._connections.discard(connection)
+        self.pool.discard(connection.core)
 
     def _handle(self, connection: Connection) -> None:
         try:
@@ -221,6 +227,7 @@ class _ServerTransport(Closing):
             return  # told already
         if self._closed.is_set():
             return
+        self._service.share(connection, self.pool)
         try:
             if self._handler is not None:
                 self._handler(connection)
@@ -301,6 +308,8 @@ class MTLSServerTransport(_ServerTransport):
         on_message: ``def on_message(connection, message)``: called for each message instead.
         on_refused: ``def on_refused(decision, address)``.
         limits: Bounds; ``max_threads`` is that of the connections served at once.
+        pool: Where the accepted connections are kept, so that a client transport with the same pool
+            sends its requests back over them; see `ConnectionPool`.
         alpn: Whether ``sip/2`` is agreed on as the application protocol; see `ALPN`.
         keep_alive: Sends a ping each time that so many seconds, less a random fifth, have passed
             (RFC 5626 §4.4.1), such as 120; a peer that does not answer is given up. None sends
@@ -322,6 +331,7 @@ class MTLSServerTransport(_ServerTransport):
         limits: Limits | None = None,
         alpn: ALPN = ALPN.OFFER,
         keep_alive: float | None = None,
+        pool: ConnectionPool[Connection] | None = None,
     ) -> None:
         super().__init__(
             credential,
@@ -333,6 +343,7 @@ class MTLSServerTransport(_ServerTransport):
             limits=limits,
             alpn=alpn,
             keep_alive=keep_alive,
+            pool=pool,
         )
 
 

@@ -1,0 +1,265 @@
+"""Reuse (RFC 5923): a connection carries what is meant for a name that its peer has proven."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from network import Server, answer, serving, until
+from sip import request
+
+from siptls import (
+    AnyDomain,
+    Connection,
+    ConnectionPool,
+    DNSTrust,
+    MTLSServerTransport,
+    NameRules,
+    PeerRefusedError,
+    ReferenceIdentity,
+    StaticResolver,
+    Target,
+    TLSClientTransport,
+    TLSServerTransport,
+    sync,
+)
+from siptls.testing import CertificateAuthority
+from siptls.transports.reuse import Terms
+
+CA = CertificateAuthority("Reuse CA", seed="reuse")
+OURS = CA.issue("sip:us.example")
+POLICY = AnyDomain(CA.authority())
+
+
+@asynccontextmanager
+async def two_domains(*names: str) -> AsyncIterator[tuple[Server, dict[str, Any]]]:
+    """Give a server with these names, and what a client needs to find a and b there."""
+    async with serving(credential=CA.issue(*names), policy=POLICY) as server:
+        place = server.transport.addresses[0]
+        resolver = StaticResolver({"a.example": [place], "b.example": [place]})
+        yield server, {"credential": OURS, "resolver": resolver}
+
+
+async def heard(connection: Connection) -> int | None:
+    await connection.send(request())
+    return (await connection.receive()).status
+
+
+async def test_a_live_connection_is_given_again() -> None:
+    async with two_domains("sip:a.example") as (server, place):
+        async with TLSClientTransport(POLICY, **place) as transport:
+            first = await transport.connect("sip:alice@a.example")
+            assert await transport.connect("a.example") is first
+            assert await transport.connect("sips:bob@A.example") is first
+            assert await heard(first) == 200
+            assert len(server.connections) == 1
+            assert len(transport.pool) == 1
+
+
+async def test_what_is_meant_for_b_never_goes_to_whom_has_proven_only_a() -> None:
+    """Both are at the same address and port. That is no reason at all."""
+    async with two_domains("sip:a.example") as (server, place):
+        async with TLSClientTransport(POLICY, **place) as transport:
+            await transport.connect("a.example")
+            with pytest.raises(PeerRefusedError) as caught:
+                await transport.connect("b.example")
+            assert caught.value.decision.code == "name.mismatch"
+            assert len(server.connections) == 1
+
+
+async def test_virtual_servers_have_a_connection_for_each_domain() -> None:
+    """One listener, two certificates: SNI selects, and each connection proves its own domain."""
+    credentials = [CA.issue("sip:a.example"), CA.issue("sip:b.example")]
+    async with serving(credential=credentials, policy=POLICY) as server:
+        place = server.transport.addresses[0]
+        resolver = StaticResolver({"a.example": [place], "b.example": [place]})
+        transport = TLSClientTransport(POLICY, credential=OURS, resolver=resolver)
+        async with transport:
+            a = await transport.connect("a.example")
+            b = await transport.connect("b.example")
+            assert a is not b
+            assert a.remote_address == b.remote_address
+            assert await heard(b) == 200
+            for connection, name in ((a, "a.example"), (b, "b.example")):
+                assert connection.peer is not None
+                assert connection.peer.domains == {name}
+            assert await transport.connect("b.example") is b
+
+
+async def test_one_connection_serves_all_that_it_has_proven() -> None:
+    async with two_domains("sip:a.example", "sip:b.example") as (server, place):
+        async with TLSClientTransport(POLICY, **place) as transport:
+            a = await transport.connect("a.example")
+            assert await transport.connect("b.example") is a
+            assert await heard(a) == 200
+            assert len(server.connections) == 1
+
+
+async def test_a_connection_that_is_over_is_not_given() -> None:
+    async with two_domains("sip:a.example") as (server, place):
+        async with TLSClientTransport(POLICY, **place) as transport:
+            first = await transport.connect("a.example")
+            await first.aclose()
+            second = await transport.connect("a.example")
+            assert second is not first
+            await until(lambda: len(server.connections) == 2)
+            await server.connections[1].aclose()
+            await until(lambda: second.closed is not None)
+            assert await heard(await transport.connect("a.example")) == 200
+        await until(lambda: len(transport.pool) == 0)
+        await until(lambda: len(server.transport.pool) == 0)
+
+
+async def test_a_new_one_is_opened_if_it_is_wanted() -> None:
+    async with two_domains("sip:a.example") as (_, place):
+        async with TLSClientTransport(POLICY, **place) as transport:
+            own = await transport.connect("a.example", reuse=False)
+            assert len(transport.pool) == 0
+            shared = await transport.connect("a.example")
+            assert shared is not own
+            assert await transport.connect("a.example", reuse=False) not in (own, shared)
+
+
+async def test_where_the_application_says_a_new_one_is_opened() -> None:
+    async with two_domains("sip:a.example") as (server, place):
+        async with TLSClientTransport(POLICY, **place) as transport:
+            first = await transport.connect("a.example")
+            assert await transport.connect("a.example", **server.place) is not first
+            port = server.place["port"]
+            assert await transport.connect(f"sip:a.example:{port}") is first
+            assert await transport.connect("a.example", port=port) is first
+
+
+async def test_another_policy_or_credential_has_connections_of_its_own() -> None:
+    pool: ConnectionPool[Connection] = ConnectionPool()
+    async with two_domains("sip:a.example") as (server, place):
+        others = [
+            (POLICY, OURS),
+            (AnyDomain(CA.authority()), OURS),
+            (POLICY, CA.issue("sip:us.example")),
+        ]
+        transports = [
+            TLSClientTransport(policy, **{**place, "credential": own}, pool=pool)
+            for policy, own in others
+        ]
+        given = [await transport.connect("a.example") for transport in transports]
+        assert len(set(given)) == 3
+        again = [await transport.connect("a.example") for transport in transports]
+        assert again == given
+        for transport in transports:
+            await transport.aclose()
+        assert len(server.connections) == 3
+
+
+async def test_a_host_that_dns_named_serves_as_far_as_dns_is_trusted() -> None:
+    """The connection has proven its host, and only where that is expected it is given again."""
+    policy = AnyDomain(CA.authority(), names=NameRules.OCS)
+    async with serving(credential=CA.issue("sip.a.example"), policy=POLICY) as server:
+        target = Target(
+            *server.transport.addresses[0],
+            host="sip.a.example",
+            reference=ReferenceIdentity.parse("x.example"),
+        )
+        resolver = StaticResolver({"a.example": [target]})
+        strict = TLSClientTransport(
+            policy, credential=OURS, resolver=resolver, dns_trust=DNSTrust.STRICT
+        )
+        untrusting = TLSClientTransport(
+            policy, credential=OURS, resolver=resolver, pool=strict.pool
+        )
+        async with strict, untrusting:
+            first = await strict.connect("a.example")
+            assert await strict.connect("a.example") is first
+            with pytest.raises(PeerRefusedError):
+                await untrusting.connect("a.example")
+
+
+# ---------------------------------------------------------------- back over their connections
+
+
+@asynccontextmanager
+async def visited(**options: Any) -> AsyncIterator[tuple[TLSClientTransport, Connection]]:
+    """Give our client, whose pool is our server's, and the visitor's own end of a connection."""
+    pool: ConnectionPool[Connection] = ConnectionPool()
+    resolver = StaticResolver({"visitor.example": [("127.0.0.1", 9)]})  # where nobody is
+    server = MTLSServerTransport(OURS, POLICY, answer, pool=pool)
+    visitor = TLSClientTransport(POLICY, credential=CA.issue("sip:visitor.example"))
+    client = TLSClientTransport(POLICY, credential=OURS, resolver=resolver, **options, pool=pool)
+    async with server, visitor, client:
+        await server.listen("127.0.0.1", 0)
+        host, port = server.addresses[0]
+        theirs = await visitor.connect("us.example", host=host, port=port)
+        await theirs.ping()
+        yield client, theirs
+
+
+async def test_a_request_goes_back_over_the_connection_that_the_peer_has_opened() -> None:
+    async with visited() as (client, theirs):
+        ours = await client.connect("sip:bob@visitor.example")
+        assert ours.remote_address == theirs.local_address
+        await ours.send(request("MESSAGE"))
+        assert (await theirs.receive()).method == "MESSAGE"
+
+
+async def test_a_name_that_the_visitor_has_not_proven_is_not_looked_for_there() -> None:
+    async with visited() as (client, _):
+        with pytest.raises(Exception, match=r"has no other\.example"):
+            await client.connect("other.example")
+
+
+async def test_those_without_a_certificate_are_never_given() -> None:
+    pool: ConnectionPool[Connection] = ConnectionPool()
+    seen: list[Connection] = []
+
+    async def handler(connection: Connection) -> None:
+        seen.append(connection)
+        await answer(connection)
+
+    server = TLSServerTransport(OURS, handler)
+    async with server, TLSClientTransport(POLICY) as client:
+        await server.listen("127.0.0.1", 0)
+        host, port = server.addresses[0]
+        connection = await client.connect("us.example", host=host, port=port)
+        assert await heard(connection) == 200
+        assert len(server.pool) == 0
+        pool.add(seen[0], Terms(POLICY, OURS))
+        assert len(pool) == 0
+
+
+# ---------------------------------------------------------------- on blocking sockets
+
+
+async def test_threads_share_their_connections_in_the_same_way() -> None:
+    async with two_domains("sip:a.example") as (server, place):
+
+        def work() -> None:
+            with sync.TLSClientTransport(POLICY, **place) as transport:
+                first = transport.connect("a.example")
+                assert transport.connect("sip:a.example") is first
+                assert transport.connect("a.example", reuse=False) is not first
+                with pytest.raises(PeerRefusedError):
+                    transport.connect("b.example")
+                first.close()
+                second = transport.connect("a.example")
+                assert second is not first
+                second.send(request())
+                assert second.receive(timeout=20).status == 200
+            assert len(transport.pool) == 0
+
+        await asyncio.to_thread(work)
+        assert len(server.connections) == 3
+
+
+async def test_a_blocking_connection_that_the_peer_has_closed_is_not_given() -> None:
+    """Nobody has read from it: the end is seen when it is looked for."""
+    async with two_domains("sip:a.example") as (server, place):
+        with sync.TLSClientTransport(POLICY, **place) as transport:
+            first = await asyncio.to_thread(transport.connect, "a.example")
+            await until(lambda: server.connections)
+            await server.connections[0].aclose()
+            second = await asyncio.to_thread(transport.connect, "a.example")
+            assert second is not first
+            await asyncio.to_thread(transport.close)
