@@ -62,6 +62,7 @@ ORDER = [
     "siptls.transports.sockets",
     "siptls.transports.known",
     "siptls.transports.reuse",
+    "siptls.transports.supervision",
     "siptls.transports.service",
     "siptls.transports.blocking",
     "siptls.transports.blocking.timeouts",
@@ -74,6 +75,7 @@ ORDER = [
     "siptls.transports.aio.driver",
     "siptls.transports.aio.connection",
     "siptls.transports.aio.racing",
+    "siptls.transports.aio.keeping",
     "siptls.transports.aio.client",
     "siptls.transports.aio.server",
     "siptls",
@@ -178,7 +180,8 @@ PUBLIC = """
     Pinned PolicySSLContext Pong ReferenceIdentity RefusedByPeer RefusedByPeerError ResolutionError
     Resolver Role SIPTLSError ServerConnection StaticResolver SystemResolver TLSClientTransport
     TLSInfo DNSTrust TLSServerTransport Target Trust TrustPolicy TrustedServers __version__
-    dump_policy load_policy ConnectionPool
+    dump_policy load_policy ConnectionPool Backoff
+    KeepChange KeepState Kept
 """.split()  # noqa: SIM905  a list of words, to be read
 
 # Of the classes that applications hold in their hands: what they may call.
@@ -188,7 +191,8 @@ MEMBERS = {
     "ClientConnection": "receive_data receive_eof events data_to_send send ping close deadline"
     " handle_deadline peer decision reference credential tls closed established",
     "Connection": "peer decision reference credential local_address remote_address tls attempts"
-    " closed send send_nowait receive ping aclose __aiter__ __anext__ __aenter__ __aexit__",
+    " closed send send_nowait receive ping wait_closed usable aclose __aiter__ __anext__ __aenter__"
+    " __aexit__",
     "Credential": "chain key from_pem names expires",
     "DNSResolver": "resolve",
     "Decision": "accepted code reason by peer parts notes evidence explain to_dict accept refuse",
@@ -202,7 +206,7 @@ MEMBERS = {
     "ReferenceIdentity": "parse domain host",
     "ServerConnection": "receive_data receive_eof events data_to_send send ping close deadline"
     " handle_deadline peer decision reference credential tls closed established",
-    "TLSClientTransport": "connect aclose __aenter__ __aexit__",
+    "TLSClientTransport": "connect keep aclose __aenter__ __aexit__",
     "TLSInfo": "version cipher group alpn server_name",
     "TLSServerTransport": "listen addresses serve_forever aclose __aenter__ __aexit__",
     "Target": "address port host reference priority weight authenticated",

@@ -26,10 +26,12 @@ from siptls.errors import (
 from siptls.policyfile import dump_policy, load_policy
 from siptls.transports.aio.client import TLSClientTransport
 from siptls.transports.aio.connection import Connection
+from siptls.transports.aio.keeping import Kept
 from siptls.transports.aio.server import MTLSServerTransport, TLSServerTransport
 from siptls.transports.dns import DNSResolver
 from siptls.transports.resolution import Resolver, StaticResolver, SystemResolver, Target
 from siptls.transports.reuse import ConnectionPool
+from siptls.transports.supervision import Backoff, KeepChange, KeepState
 from siptls.trust.authority import Authority
 from siptls.trust.blocked import Blocked
 from siptls.trust.codes import Code
@@ -73,6 +75,7 @@ __all__ = [
     "AnyDomain",
     "Attempt",
     "Authority",
+    "Backoff",
     "BelievedName",
     "Blocked",
     "CertificateError",
@@ -98,6 +101,9 @@ __all__ = [
     "FramingError",
     "HandshakeError",
     "HandshakeTimeout",
+    "KeepChange",
+    "KeepState",
+    "Kept",
     "KeyPurposes",
     "LimitError",
     "Limits",

@@ -17,16 +17,21 @@ from impostors import CONTOSO, FABRIKAM, STRANGER
 from sip import request
 
 from siptls import (
+    Backoff,
     Connection,
+    ConnectionPool,
     Credential,
     Decision,
     Enterprise,
     Federation,
+    KeepChange,
+    KeepState,
     Message,
     MTLSServerTransport,
     Partner,
     PeerRefusedError,
     SIPTLSError,
+    StaticResolver,
     TLSClientTransport,
 )
 from siptls.testing import pem
@@ -63,7 +68,7 @@ class Kamailio:
 
 @asynccontextmanager
 async def kamailio(
-    folder: Path, *, version: str, credential: Credential = ITS
+    folder: Path, *, version: str, credential: Credential = ITS, port: int | None = None
 ) -> AsyncIterator[Kamailio]:
     """Run Kamailio until the block ends. ``version`` is its `method` of TLS."""
     files = {
@@ -78,7 +83,7 @@ async def kamailio(
     }
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    peer = Kamailio(free_port())
+    peer = Kamailio(port or free_port())
     assert KAMAILIO is not None
     process = await asyncio.create_subprocess_exec(
         KAMAILIO,
@@ -231,3 +236,61 @@ async def test_we_refuse_kamailio_if_it_proves_another_name(
         with pytest.raises(PeerRefusedError) as caught:
             await transport.connect("sip:contoso.com", host="127.0.0.1", port=peer.port)
         assert caught.value.decision.code == "name.mismatch"
+
+
+async def test_a_kept_connection_is_back_when_kamailio_is(tmp_path: Path) -> None:
+    """Stopped and started again; and while it is away, we do not knock without pause."""
+    seen: list[KeepChange] = []
+    async with TLSClientTransport(BELIEVE_IT, credential=OURS, keep_alive=5) as transport:
+        async with kamailio(tmp_path, version="TLSv1.2+") as peer:
+            kept = transport.keep(
+                "sip:contoso.com",
+                host="127.0.0.1",
+                port=peer.port,
+                backoff=Backoff(base=0.05, longest=0.2),
+                on_change=seen.append,
+            )
+            first = await kept.connected()
+            assert await first.ping() >= 0
+        async with asyncio.timeout(20):
+            await first.wait_closed()
+            while sum(change.error is not None for change in seen) < 4:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        waits = [change.retry_in for change in seen if change.error is not None]
+        assert all(waits[1:]), "only the loss of one that had lived is followed by a try at once"
+        async with kamailio(tmp_path, version="TLSv1.2+", port=peer.port):
+            second = await kept.connected()
+            await second.send(request())
+            assert (await second.receive()).status == 200
+    assert seen[-1].state is KeepState.CLOSED
+
+
+async def test_kamailios_own_connection_carries_a_request_back_to_it(tmp_path: Path) -> None:
+    """It has shown a certificate for contoso.com, and so a request for contoso.com may go there."""
+    pool: ConnectionPool[Connection] = ConnectionPool()
+    answers: asyncio.Queue[Message] = asyncio.Queue()
+
+    async def handler(connection: Connection) -> None:
+        async for message in connection:
+            if message.is_request:
+                await connection.send(message.reply(200, "OK"))
+            else:
+                answers.put_nowait(message)
+
+    nowhere = StaticResolver({"contoso.com": [("127.0.0.1", free_port())]})
+    server = MTLSServerTransport(OURS, BELIEVE_IT, handler, pool=pool)
+    back = TLSClientTransport(BELIEVE_IT, credential=OURS, resolver=nowhere, pool=pool)
+    there = TLSClientTransport(BELIEVE_IT, credential=OURS)
+    async with kamailio(tmp_path, version="TLSv1.2+") as peer, server, back, there:
+        await server.listen("127.0.0.1", 0)
+        to_us = f"sip:127.0.0.1:{server.addresses[0][1]};transport=tls"
+        connection = await there.connect("sip:contoso.com", host="127.0.0.1", port=peer.port)
+        await connection.send(request("MESSAGE", header=f"X-Relay: {to_us}\r\n"))
+        assert (await connection.receive()).status == 200
+        assert len(pool) == 1
+        its_own = await back.connect("sip:contoso.com")
+        await its_own.send(request())
+        async with asyncio.timeout(20):
+            answered = await answers.get()
+        assert (answered.status, answered.start_line) == (200, "SIP/2.0 200 Kamailio is alive")
+        assert len(pool) == 1

@@ -51,7 +51,7 @@ async def test_the_resolver_is_asked_for_the_domain_and_the_port_of_the_uri() ->
         async with client(resolver=places) as transport:
             await transport.connect("sip:alice@contoso.com:5099;transport=tls")
             await transport.connect("contoso.com", port=5077)
-            await transport.connect(ReferenceIdentity("contoso.com"))
+            await transport.connect(ReferenceIdentity("contoso.com"), reuse=False)
         assert places.asked == [("contoso.com", 5099), ("contoso.com", 5077), ("contoso.com", None)]
 
 
@@ -394,10 +394,10 @@ async def test_both_families_are_raced_in_every_event_loop(address: str) -> None
     async with serving() as server, client(limits=Limits(attempt_delay=1000)) as transport:
         await server.transport.listen(sock=listener)
         transport._resolver = Addresses(listener.getsockname()[1], "127.0.0.1", address)
-        connection = await transport.connect("contoso.com")
+        connection = await transport.connect("contoso.com", reuse=False)
         assert [a.address[0] for a in connection.attempts] == ["127.0.0.1"]
         transport._resolver = Addresses(server.place["port"], address, "127.0.0.1")
-        connection = await transport.connect("contoso.com")
+        connection = await transport.connect("contoso.com", reuse=False)
         assert [a.address[0] for a in connection.attempts] == [address]
 
 

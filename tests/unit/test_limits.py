@@ -16,7 +16,7 @@ DEFAULTS = {
     "attempt_delay": 0.25,
     "reach_timeout": 32.0,
     "handshake_timeout": 10.0,
-    "first_message_timeout": 60.0,
+    "first_message_timeout": 180.0,
     "idle_timeout": 3900.0,
     "gone_timeout": 90.0,
     "message_timeout": 30.0,

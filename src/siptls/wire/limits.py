@@ -65,8 +65,9 @@ class Limits:
     reach_timeout: float = field(default=32.0, validator=_positive)
     # Kamailio's tls handshake timeout is 10 s.
     handshake_timeout: float = field(default=10.0, validator=_positive)
-    # Twice RFC 3261's transaction timeout (64*T1): whoever opens a connection has something to say.
-    first_message_timeout: float | None = field(default=60.0, validator=_positive_or_none)
+    # Above the two minutes after which a keep-alive has come (RFC 5626 §4.4.1): whoever opens a
+    # connection has something to say.
+    first_message_timeout: float | None = field(default=180.0, validator=_positive_or_none)
     # A registration lasts an hour by default (RFC 3261 §10.2), and is refreshed before.
     idle_timeout: float | None = field(default=3900.0, validator=_positive_or_none)
     # Below the two minutes for which Kamailio keeps an idle connection; a kernel alone takes hours.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from weakref import WeakSet
 
 from siptls.arguments import check_callback
 from siptls.errors import (
@@ -17,8 +19,9 @@ from siptls.errors import (
 from siptls.transports.aio.closing import Closing
 from siptls.transports.aio.connection import Connection
 from siptls.transports.aio.driver import Driver
+from siptls.transports.aio.keeping import Kept, OnChange
 from siptls.transports.aio.racing import Racing
-from siptls.transports.attempts import not_reached, port_of
+from siptls.transports.attempts import failure, not_reached, port_of
 from siptls.transports.racing import Race, Reach, no_handshake
 from siptls.transports.resolution import (
     Resolver,
@@ -29,6 +32,8 @@ from siptls.transports.resolution import (
     find,
 )
 from siptls.transports.reuse import IS_POOL, ConnectionPool, Terms
+from siptls.transports.supervision import IS_BACKOFF, Backoff
+from siptls.trust.decision import PeerRefusedError
 from siptls.trust.dnstrust import IS_DNS_TRUST, DNSTrust
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy, require_policy
@@ -37,7 +42,7 @@ from siptls.wire.credential import IS_CREDENTIAL, Credential
 from siptls.wire.deadlines import check_keep_alive
 from siptls.wire.hello import ALPN, IS_ALPN
 from siptls.wire.limits import Limits, as_limits
-from siptls.wire.telling import OnRefused
+from siptls.wire.telling import Address, OnRefused
 
 __all__ = ["TLSClientTransport"]
 
@@ -102,6 +107,7 @@ class TLSClientTransport(Closing):
         """The live connections that may be used again."""
         self._drivers: set[Driver] = set()
         self._racing: set[Racing] = set()
+        self._kept: WeakSet[Kept] = WeakSet()  # its task holds each until it is closed
         self._closed = False
 
     async def connect(  # noqa: PLR0913  whom, and all ways to say where
@@ -153,6 +159,83 @@ class TLSClientTransport(Closing):
                     "pass sock=, or host= and port=, but not both; service= asks, too"
                 )
             return await self._connect_socket(ReferenceIdentity.parse(target), sock)
+        return await self._reach(target, host=host, port=port, service=service, reuse=reuse)
+
+    def keep(  # noqa: PLR0913  whom, where, and how long to wait
+        self,
+        target: str | ReferenceIdentity,
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        service: str | None = None,
+        backoff: Backoff | None = None,
+        on_change: OnChange | None = None,
+    ) -> Kept:
+        """Open a connection, and open it again whenever it is lost (RFC 5626 §4.5).
+
+        ::
+
+            kept = transport.keep("fabrikam.com")
+            connection = await kept.connected()
+
+        It belongs to the transport, and ends with it. A peer that the policy has refused is not
+        connected to again until DNS names other addresses, the peer itself connects to a server
+        with the same pool, or the application calls ``retry``.
+
+        Args:
+            target: Whom we expect; this one, and what follows, as for `connect`.
+            host: Where.
+            port: Which port.
+            service: Which service.
+            backoff: How long to wait after failures.
+            on_change: ``def on_change(change: KeepChange)``: a plain function, told of each state.
+
+        Raises:
+            ConfigurationError: An argument cannot be meant.
+            ConnectionClosedError: The transport is closed.
+        """
+        if self._closed:
+            raise ConnectionClosedError("the transport is closed: make a new one")
+        IS_BACKOFF.check("backoff", backoff)
+        check_callback("on_change", on_change)
+        reference = ReferenceIdentity.parse(target)
+        if port is not None:
+            check_port(port)
+
+        async def open_one(avoid: dict[Address, PeerRefusedError]) -> Connection:
+            return await self._reach(
+                target, host=host, port=port, service=service, reuse=True, avoid=avoid
+            )
+
+        kept = Kept(str(reference), open_one, backoff or Backoff(), on_change)
+        self._kept.add(kept)
+        return kept
+
+    async def aclose(self) -> None:
+        """Close every connection in order, and refuse to open more."""
+        self._closed = True
+        await asyncio.gather(*(kept.aclose() for kept in list(self._kept)))
+        drivers, races = list(self._drivers), list(self._racing)
+        for race in races:
+            race.stop()
+        for driver in drivers:
+            driver.close()
+        lost = (driver.wait_lost() for driver in drivers)
+        await asyncio.gather(*lost, *(race.wait_ended() for race in races))
+
+    # ------------------------------------------------------------ inside
+
+    async def _reach(  # noqa: PLR0913  what `connect` and `keep` are given
+        self,
+        target: str | ReferenceIdentity,
+        *,
+        host: str | None,
+        port: int | None,
+        service: str | None,
+        reuse: bool,
+        avoid: Mapping[Address, PeerRefusedError] = MappingProxyType({}),
+    ) -> Connection:
+        """Give a live connection, or open one; to none of the addresses that are avoided."""
         reference = ReferenceIdentity.parse(target)
         port = port_of(target) if port is None else check_port(port)
         placed = port is not None or service is not None
@@ -172,6 +255,7 @@ class TLSClientTransport(Closing):
                 held = self._held(targets, reference, dns_trust, placed=placed) if looks else None
                 if held is not None:
                     return held
+                targets = _without(targets, avoid)
                 connection = await self._connect_targets(targets, reference, reach, dns_trust)
                 if reuse:
                     self.pool.add(connection, self._terms)
@@ -180,19 +264,6 @@ class TLSClientTransport(Closing):
             raise
         except TimeoutError:
             raise reach.cut_short(seconds) from None
-
-    async def aclose(self) -> None:
-        """Close every connection in order, and refuse to open more."""
-        self._closed = True
-        drivers, races = list(self._drivers), list(self._racing)
-        for race in races:
-            race.stop()
-        for driver in drivers:
-            driver.close()
-        lost = (driver.wait_lost() for driver in drivers)
-        await asyncio.gather(*lost, *(race.wait_ended() for race in races))
-
-    # ------------------------------------------------------------ inside
 
     def _held(
         self,
@@ -306,3 +377,16 @@ class TLSClientTransport(Closing):
             driver.abort()
             raise
         return Connection(driver, attempts)
+
+
+def _without(targets: list[Target], avoid: Mapping[Address, PeerRefusedError]) -> list[Target]:
+    """Leave out what was refused; if that is all, it is refused as it was."""
+    left = [target for target in targets if (target.address, target.port) not in avoid]
+    if not left:
+        attempts = [
+            Attempt(address, target.host, avoid[address])
+            for target in targets
+            for address in [(target.address, target.port)]
+        ]
+        raise failure(targets[0].reference, attempts)
+    return left

@@ -112,6 +112,10 @@ class Connection(Known, Closing):
         """
         return await self._driver.ping()
 
+    async def wait_closed(self) -> None:
+        """Wait until the connection is over; `closed` then tells why."""
+        await self._driver.wait_lost()
+
     async def aclose(self) -> None:
         """Close in order, and return when the socket is closed.
 

@@ -1,0 +1,130 @@
+"""Kept: a connection that is opened again when it is lost; see ``transports/supervision.py``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TypeAlias
+
+from siptls.errors import ConnectionClosedError, SIPTLSError
+from siptls.transports.aio.closing import Closing
+from siptls.transports.aio.connection import Connection
+from siptls.transports.supervision import Backoff, KeepChange, KeepState, Supervision
+from siptls.trust.decision import PeerRefusedError
+from siptls.wire.telling import Address
+
+__all__ = ["Kept", "OnChange"]
+
+_log = logging.getLogger("siptls")
+
+OnChange: TypeAlias = Callable[[KeepChange], object]
+Open: TypeAlias = Callable[[dict[Address, PeerRefusedError]], Awaitable[Connection]]
+
+
+class Kept(Closing):
+    """A connection that stays. `TLSClientTransport.keep` makes it; you do not.
+
+    Attributes:
+        name: Whom it leads to, for logs.
+        state: How it is getting on.
+        connection: The live connection, or None.
+    """
+
+    def __init__(
+        self, name: str, open_one: Open, backoff: Backoff, on_change: OnChange | None
+    ) -> None:
+        self.name = name
+        self.state = KeepState.CONNECTING
+        self.connection: Connection | None = None
+        self._open = open_one
+        self._on_change = on_change
+        self._supervision = Supervision(backoff, random.random)
+        self._changed = asyncio.Event()
+        self._retry = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._run())
+
+    async def connected(self) -> Connection:
+        """Give the live connection, waiting for it.
+
+        Raises:
+            ConnectionClosedError: It was closed.
+        """
+        while True:
+            if self.connection is not None and self.connection.usable:
+                return self.connection
+            if self.state is KeepState.CLOSED:
+                raise ConnectionClosedError(f"the connection to {self.name} is kept no more")
+            self._changed.clear()
+            await self._changed.wait()
+
+    def retry(self) -> None:
+        """Try at once: something has changed, so that even who was refused may be accepted now."""
+        self._supervision.changed()
+        self._retry.set()
+
+    async def aclose(self) -> None:
+        """Close the connection in order, and open it no more."""
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([self._task])
+        connection = self.connection
+        if connection is not None:
+            await connection.aclose()
+        if self.state is not KeepState.CLOSED:
+            self._tell(KeepChange(KeepState.CLOSED))
+
+    def __repr__(self) -> str:
+        return f"<Kept {self.name}: {self.state}>"
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                self._tell(KeepChange(KeepState.CONNECTING))
+                change = await self._once()
+                self._tell(change)
+                if change.retry_in:
+                    await self._pause(change.retry_in)
+        except asyncio.CancelledError:
+            raise
+        except Exception:  # noqa: BLE001  a fault of ours, or of a resolver
+            # It would end in silence otherwise, and whoever waits would wait for ever.
+            _log.exception("the connection to %s is kept no more", self.name)
+            self._tell(KeepChange(KeepState.CLOSED))
+
+    async def _once(self) -> KeepChange:
+        """Open a connection, and wait for its end; or for what has come instead."""
+        self._retry.clear()
+        supervision = self._supervision
+        try:
+            connection = await self._open(supervision.refused)
+        except SIPTLSError as error:
+            return supervision.failed(error)
+        self.connection = connection
+        self._tell(supervision.connected(self._loop.time(), connection.attempts))
+        await connection.wait_closed()
+        self.connection = None
+        return supervision.lost(self._loop.time(), connection.closed)
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._retry.wait()
+
+    def _tell(self, change: KeepChange) -> None:
+        self.state = change.state
+        self._changed.set()
+        if change.error is not None:
+            _log.warning(
+                "the connection to %s is %s: %s; next try in %.0f s",
+                *(self.name, change.state, change.error, change.retry_in or 0),
+            )
+        if self._on_change is None:
+            return
+        try:
+            self._on_change(change)
+        except Exception:  # noqa: BLE001  whatever it is, it is the application's
+            _log.exception("on_change failed; the connection to %s is kept all the same", self.name)
