@@ -454,7 +454,10 @@ def _network_failure(error: OSError | None) -> str | None:
     if error is None or error.errno is None:
         return None
     if error.errno == errno.ETIMEDOUT:
-        return "the peer's machine has acknowledged nothing for too long, and is held to be gone"
+        return (
+            "the peer's machine has acknowledged nothing, or taken nothing of what was sent, for"
+            " too long, and is held to be gone"
+        )
     return f"the network failed ({os.strerror(error.errno)})"
 
 

@@ -136,7 +136,8 @@ class Connection(Known, Closing):
         self._pings = 0
         self._accepted = False
         self._ended: SIPTLSError | None = None
-        self._failure: OSError | None = None  # what the system said when it was read last
+        self._failure: OSError | None = None  # what the system said of the end
+        self._broken = False  # the socket takes no more bytes
         self._eof = False  # the peer has closed its half, or the socket is broken
         self._closing: float | None = None  # until when the peer has time for its part
         self._closer = 0  # the thread that closes
@@ -355,7 +356,22 @@ class Connection(Known, Closing):
             if is_late or self._releasing or (self._ended is not None and not last):
                 return False
             self._drive(until)
+        if self._broken and not last:
+            self._learn_end(end)
+            return False
         return True
+
+    def _learn_end(self, end: float | None) -> None:
+        """Read what is left of a connection that takes no more bytes; the lock is held."""
+        self._readers += 1
+        while self._ended is None and self._closing is None and not self._is_full:
+            if left(end) == 0:
+                break
+            self._drive(end)
+        self._readers -= 1
+        if self._ended is None:  # nobody receives what is before the end
+            self._core.receive_eof(self._failure)
+            self._take_events()
 
     # ------------------------------------------------------------ driving
 
@@ -430,8 +446,11 @@ class Connection(Known, Closing):
                 del self._unsent[: self._sock.send(self._unsent)]
         except (BlockingIOError, InterruptedError):
             return
-        except OSError:
+        except OSError as error:
             self._unsent.clear()  # whoever reads learns of the end, and why
+            self._broken = True
+            if not isinstance(error, BrokenPipeError):
+                self._failure = error  # the system says it only once
         self._answers = 0
 
     def _take_events(self) -> None:
