@@ -116,11 +116,23 @@ class ConnectionClosedError(SIPTLSError, ConnectionError):
 
     Attributes:
         orderly: True if both sides closed in order (TLS close_notify) and nothing was cut off.
+        unacknowledged: Of a connection that broke, how many bytes of ours, as they go over the
+            network, the peer's machine had not acknowledged: what was sent last may be lost. None
+            if it did not break, or if the system does not tell.
     """
 
     def __init__(self, message: str, *, orderly: bool = False) -> None:
         super().__init__(message)
         self.orderly = orderly
+        self.unacknowledged: int | None = None
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if not self.unacknowledged:
+            return text
+        return (
+            f"{text}; of what we sent, the last {self.unacknowledged} bytes were not acknowledged"
+        )
 
 
 @frozen

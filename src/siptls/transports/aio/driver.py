@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import cast
 
 from siptls.errors import ConnectionClosedError, LimitError, SIPTLSError
-from siptls.transports.sockets import watch_peer
+from siptls.transports.sockets import acknowledged, watch_peer
 from siptls.wire.connection import ClientConnection, ServerConnection
 from siptls.wire.events import (
     ConnectionClosed,
@@ -111,6 +111,11 @@ class Driver(asyncio.BufferedProtocol):
         self._pings: deque[asyncio.Future[None]] = deque()
         self._writable = asyncio.Event()
         self._writable.set()
+        self._drained = asyncio.Event()  # the kernel has taken all that was written
+        self._drained.set()
+        self._cut = False  # the socket was closed before
+        self._written = 0  # bytes, since the first that the kernel counts
+        self._counted: int | None = None  # what the kernel counted before
         self._unasked = 0  # bytes that the peer made us write while it takes none
         self._reading = False  # inside a read: what is sent now goes out at its end
         self._paused: set[str] = set()  # what is waited for before more is read
@@ -123,7 +128,8 @@ class Driver(asyncio.BufferedProtocol):
         # uvloop's are of no class of asyncio's, but have its methods
         transport = cast("asyncio.Transport", transport)
         self._transport = transport
-        transport.set_write_buffer_limits(high=self._limits.write_buffer)
+        transport.set_write_buffer_limits(high=0)  # what waits at all is to be known
+        self._counted = acknowledged(transport.get_extra_info("socket"))
         watch_peer(transport.get_extra_info("socket"), self._limits)
         self.address = address_of(transport.get_extra_info("peername"))
         self.local = address_of(transport.get_extra_info("sockname"))
@@ -158,6 +164,8 @@ class Driver(asyncio.BufferedProtocol):
         if self.ended is None and self.core.closed is not None:
             self.core.closed.__cause__ = exc
         self._process()
+        self._cut = not self._drained.is_set()
+        self._drained.set()
         for handle in (self._timer, self._linger):
             if handle is not None:
                 handle.cancel()
@@ -167,24 +175,27 @@ class Driver(asyncio.BufferedProtocol):
             self._on_lost(self)
 
     def pause_writing(self) -> None:
-        """The write buffer is above its high-water mark."""
-        self._writable.clear()
-        if self.on_message is not None:  # what it answers could not be sent
-            self._pause_reading("the peer")
+        """The kernel has not taken all that was written."""
+        self._drained.clear()
 
     def resume_writing(self) -> None:
-        """The write buffer is below its low-water mark."""
+        """The kernel has taken all that was written."""
         self._unasked = 0
+        self._drained.set()
         self._writable.set()
         self._resume_reading("the peer")
 
     # ------------------------------------------------------------ called by Connection
 
     async def send(self, message: bytes | bytearray | memoryview | Message) -> None:
-        """Send, and wait while the write buffer is above its mark."""
+        """Send, and wait until the kernel has taken it; before, while too much waits already."""
         while not self._writable.is_set() and self.ended is None:
             await self._writable.wait()
         self._write(message)
+        if not self._drained.is_set():
+            await self._drained.wait()
+            if self._cut and self.ended is not None:
+                raise _not_sent(self.ended)
 
     def send_nowait(self, message: bytes | bytearray | memoryview | Message) -> None:
         """Send, if the write buffer is not above its mark."""
@@ -291,6 +302,8 @@ class Driver(asyncio.BufferedProtocol):
     def _end(self, reason: SIPTLSError) -> None:
         """The connection is over: wake whoever waits, and bring the socket to its end."""
         self.ended = reason
+        if isinstance(reason, ConnectionClosedError) and not reason.orderly:
+            reason.unacknowledged = self._unacknowledged()
         tell_end(reason, self.address)
         for waiting in (self.accepted, *self._pings):
             if not waiting.done():
@@ -304,6 +317,12 @@ class Driver(asyncio.BufferedProtocol):
             self._close_socket()
         else:
             self._half_close()
+
+    def _unacknowledged(self) -> int | None:
+        if self._transport is None or self._counted is None:
+            return None
+        counted = acknowledged(self._transport.get_extra_info("socket"))
+        return None if counted is None else max(0, self._written - (counted - self._counted))
 
     def _half_close(self) -> None:
         """Send what is left and a FIN; the peer's FIN, or the timer, does the rest."""
@@ -352,7 +371,20 @@ class Driver(asyncio.BufferedProtocol):
                 )
                 transport.abort()
                 return
+        self._written += len(data)
         transport.write(data)
+        if not self._drained.is_set():
+            self._hold_back(transport)
+
+    def _hold_back(self, transport: asyncio.Transport) -> None:
+        """If too much waits to be sent, let nobody add to it."""
+        if (
+            self._writable.is_set()
+            and transport.get_write_buffer_size() > self._limits.write_buffer
+        ):
+            self._writable.clear()
+            if self.on_message is not None:  # what it answers could not be sent
+                self._pause_reading("the peer")
 
     # ------------------------------------------------------------ time
 
@@ -378,3 +410,12 @@ class Driver(asyncio.BufferedProtocol):
 def _settle(waiting: asyncio.Future[None]) -> None:
     if not waiting.done():
         waiting.set_result(None)
+
+
+def _not_sent(reason: SIPTLSError) -> SIPTLSError:
+    """The error for what never reached the socket: it is a closed connection, however it ended."""
+    if isinstance(reason, ConnectionClosedError) and not reason.orderly:
+        return reason.with_traceback(None)
+    closed = ConnectionClosedError(f"not sent, for the connection has ended before: {reason}")
+    closed.__cause__ = reason
+    return closed

@@ -32,7 +32,7 @@ from siptls.errors import (
 )
 from siptls.transports.blocking.timeouts import earlier, end_of, left, milliseconds, timed_out
 from siptls.transports.known import Core, Known
-from siptls.transports.sockets import watch_peer
+from siptls.transports.sockets import acknowledged, watch_peer
 from siptls.wire.events import (
     ConnectionClosed,
     Event,
@@ -109,6 +109,7 @@ class Connection(Known, Closing):
             sock.close()
             raise ConnectionClosedError(f"cannot watch the socket: {error.strerror}") from error
         watch_peer(sock, limits)
+        self._counted = acknowledged(sock)  # what the kernel counted before
         self._waker.setblocking(False)
         self._woken.setblocking(False)
         self._on_released = on_released
@@ -471,7 +472,15 @@ class Connection(Known, Closing):
                 self._pongs += 1
             case ConnectionClosed(reason=reason):
                 self._ended = reason
+                if isinstance(reason, ConnectionClosedError) and not reason.orderly:
+                    reason.unacknowledged = self._unacknowledged()
                 self._untold.append(event)
+
+    def _unacknowledged(self) -> int | None:
+        counted = acknowledged(self._sock)
+        if counted is None or self._counted is None:
+            return None
+        return max(0, self._queued - (counted - self._counted))
 
     def _tell(self) -> None:
         """Tell the application; without the lock, for it may call us."""
