@@ -41,7 +41,7 @@ class Limits:
         idle_timeout: How long the peer may say nothing, not even a keep-alive; None for no limit.
         gone_timeout: How long the peer's machine may acknowledge nothing, neither what was sent nor
             the kernel's own probes, until it is held to be gone; or take nothing of what waits to
-            be sent. To the second.
+            be sent. To a second or two.
         message_timeout: From a message's first byte to its last.
         pong_timeout: From a ping of ours to the peer's pong.
         close_timeout: How long an orderly close waits for the peer's part in it.

@@ -57,9 +57,9 @@ class Connection(Known, Closing):
     async def send(self, message: bytes | bytearray | memoryview | Message) -> None:
         """Send a message, or several in one piece of bytes; wait while the peer reads too slowly.
 
-        When it returns, the kernel has taken the bytes; if it never did, it fails. Nothing tells that
-        the peer has read them: that is what SIP responses are for. Of a connection that breaks
-        later, ``ConnectionClosedError.unacknowledged`` tells what may be lost.
+        When it returns, the kernel has taken the bytes; if it never did, it fails. Nothing tells
+        that the peer has read them: that is what SIP responses are for. Of a connection that
+        breaks later, ``ConnectionClosedError.unacknowledged`` tells what may be lost.
 
         Args:
             message: Bytes go out as they are: whole messages with Content-Length are wanted.
