@@ -113,6 +113,17 @@ async def test_a_connection_that_is_over_is_not_given() -> None:
         await until(lambda: len(server.transport.pool) == 0)
 
 
+async def test_one_that_ends_before_it_is_kept_leaves_nothing() -> None:
+    """With TLS 1.3 a connection may be refused between its handshake and its place in the pool."""
+    async with two_domains("sip:a.example") as (_, place):
+        async with TLSClientTransport(POLICY, **place) as transport:
+            connection = await transport.connect("a.example", reuse=False)
+            await connection.aclose()
+            transport.pool.add(connection, Terms(POLICY, OURS))
+            assert len(transport.pool) == 0
+            assert not transport.pool._by_name
+
+
 async def test_a_new_one_is_opened_if_it_is_wanted() -> None:
     async with two_domains("sip:a.example") as (_, place):
         async with TLSClientTransport(POLICY, **place) as transport:

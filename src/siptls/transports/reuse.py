@@ -9,18 +9,21 @@ that the peer has opened, if it has shown a certificate.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from attrs import frozen
 
 from siptls.arguments import Kind
 from siptls.transports.known import Known
+from siptls.transports.resolution import Target
+from siptls.trust.dnstrust import DNSTrust
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy
 from siptls.wire.credential import Credential
 from siptls.wire.telling import Address
 
-__all__ = ["IS_POOL", "ConnectionPool", "Terms"]
+__all__ = ["IS_POOL", "ConnectionPool", "Held", "Terms", "Wanted"]
 
 Held = TypeVar("Held", bound=Known)
 
@@ -76,6 +79,8 @@ class ConnectionPool(Generic[Held]):
             self._held[key] = connection, terms
             for name in _names(connection):
                 self._by_name.setdefault(name, {})[key] = None
+        if not connection.usable:  # it has ended before, so that nobody else will discard it
+            self.discard(key)
 
     def discard(self, core: object) -> None:
         """Forget a connection that is over. Transports call it."""
@@ -97,7 +102,7 @@ class ConnectionPool(Generic[Held]):
             terms: Ours.
             place: Only one that was opened to this address and port.
         """
-        names = (expected.names if expected.address is None else {expected.address}) or ()
+        names = expected.names if expected.address is None else {expected.address}
         with self._lock:
             keys = [key for name in sorted(names) for key in self._by_name.get(name, ())]
             found = [self._held[key] for key in keys]
@@ -110,6 +115,60 @@ class ConnectionPool(Generic[Held]):
             if connection.usable:
                 return connection
         return None
+
+
+@frozen
+class Wanted:
+    """Whom a connect() is for, and where it may go: the rules that both worlds follow.
+
+    Attributes:
+        reference: The name that was asked for.
+        dns_trust: Whether a host that DNS names for it is expected, too.
+        host: Where the application says that the peer is; no word of DNS about who.
+        port: The only port, if one was given.
+        service: The service, if it is another than SIP over TLS.
+        reuse: Whether a live connection will do.
+    """
+
+    reference: ReferenceIdentity
+    dns_trust: DNSTrust
+    host: str | None
+    port: int | None
+    service: str | None
+    reuse: bool
+
+    def expected(self, target: Target) -> ReferenceIdentity:
+        """Give the name that the peer at a target must prove."""
+        if self.host is not None:
+            return self.reference
+        return self.dns_trust.expected(self.reference, target.host)
+
+    def held(self, pool: ConnectionPool[Held], terms: Terms) -> Held | None:
+        """Give a live connection that will do wherever it leads; before anybody is asked where."""
+        if not self._looks or self._placed:
+            return None
+        return pool.find(self.reference, terms)
+
+    def held_at(
+        self, pool: ConnectionPool[Held], terms: Terms, targets: Sequence[Target]
+    ) -> Held | None:
+        """Give a live connection that will do for one of the targets."""
+        for target in targets if self._looks else ():
+            place = (target.address, target.port) if self._placed else None
+            held = pool.find(self.expected(target), terms, place)
+            if held is not None:
+                return held
+        return None
+
+    @property
+    def _looks(self) -> bool:
+        """Whether a live connection is looked for; one to a host of the application's is new."""
+        return self.reuse and self.host is None
+
+    @property
+    def _placed(self) -> bool:
+        """Whether it has to lead to one of the targets."""
+        return self.port is not None or self.service is not None
 
 
 def _names(connection: Known) -> frozenset[str]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Mapping
 from weakref import WeakSet
 
 from siptls.arguments import check_callback
@@ -31,7 +30,7 @@ from siptls.transports.resolution import (
     check_resolver,
     find,
 )
-from siptls.transports.reuse import IS_POOL, ConnectionPool, Terms
+from siptls.transports.reuse import IS_POOL, ConnectionPool, Terms, Wanted
 from siptls.transports.supervision import IS_BACKOFF, Backoff
 from siptls.trust.decision import PeerRefusedError
 from siptls.trust.dnstrust import IS_DNS_TRUST, DNSTrust
@@ -159,7 +158,9 @@ class TLSClientTransport(Closing):
                     "pass sock=, or host= and port=, but not both; service= asks, too"
                 )
             return await self._connect_socket(ReferenceIdentity.parse(target), sock)
-        return await self._reach(target, host=host, port=port, service=service, reuse=reuse)
+        return await self._reach(
+            target, host=host, port=port, service=service, reuse=reuse, avoid={}
+        )
 
     def keep(  # noqa: PLR0913  whom, where, and how long to wait
         self,
@@ -233,18 +234,15 @@ class TLSClientTransport(Closing):
         port: int | None,
         service: str | None,
         reuse: bool,
-        avoid: Mapping[Address, PeerRefusedError] = MappingProxyType({}),
+        avoid: Mapping[Address, PeerRefusedError],
     ) -> Connection:
         """Give a live connection, or open one; to none of the addresses that are avoided."""
         reference = ReferenceIdentity.parse(target)
         port = port_of(target) if port is None else check_port(port)
-        placed = port is not None or service is not None
-        looks = reuse and host is None
-        if looks and not placed:
-            held = self.pool.find(reference, self._terms)
-            if held is not None:
-                return held
-        dns_trust = self._dns_trust if host is None else DNSTrust.UNTRUSTED
+        wanted = Wanted(reference, self._dns_trust, host, port, service, reuse)
+        held = wanted.held(self.pool, self._terms)
+        if held is not None:
+            return held
         reach = Reach(reference, self._limits)
         seconds = self._limits.reach_timeout
         try:
@@ -252,11 +250,11 @@ class TLSClientTransport(Closing):
                 targets = await find(
                     self._resolver, reference, service=service, host=host, port=port
                 )
-                held = self._held(targets, reference, dns_trust, placed=placed) if looks else None
+                held = wanted.held_at(self.pool, self._terms, targets)
                 if held is not None:
                     return held
                 targets = _without(targets, avoid)
-                connection = await self._connect_targets(targets, reference, reach, dns_trust)
+                connection = await self._connect_targets(targets, wanted, reach)
                 if reuse:
                     self.pool.add(connection, self._terms)
                 return connection
@@ -264,23 +262,6 @@ class TLSClientTransport(Closing):
             raise
         except TimeoutError:
             raise reach.cut_short(seconds) from None
-
-    def _held(
-        self,
-        targets: Sequence[Target],
-        reference: ReferenceIdentity,
-        dns_trust: DNSTrust,
-        *,
-        placed: bool,
-    ) -> Connection | None:
-        """Give a live connection that would do for one of the targets."""
-        for target in targets:
-            expected = dns_trust.expected(reference, target.host)
-            place = (target.address, target.port) if placed else None
-            held = self.pool.find(expected, self._terms, place)
-            if held is not None:
-                return held
-        return None
 
     async def _connect_socket(
         self, reference: ReferenceIdentity, sock: socket.socket
@@ -305,16 +286,15 @@ class TLSClientTransport(Closing):
     async def _connect_targets(
         self,
         targets: list[Target],
-        reference: ReferenceIdentity,
+        wanted: Wanted,
         reach: Reach,
-        dns_trust: DNSTrust,
     ) -> Connection:
         for race in reach.races(targets):
             sock = await self._first(race, reach)
             if sock is None:
                 continue
             target = race.winner
-            expected = dns_trust.expected(reference, target.host)
+            expected = wanted.expected(target)
             driver = self._driver(expected, (target.address, target.port))
             try:
                 await self._open(driver, sock, target)

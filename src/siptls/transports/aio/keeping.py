@@ -69,8 +69,7 @@ class Kept(Closing):
     async def aclose(self) -> None:
         """Close the connection in order, and open it no more."""
         self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait([self._task])
+        await asyncio.wait([self._task])
         connection = self.connection
         if connection is not None:
             await connection.aclose()
@@ -88,8 +87,6 @@ class Kept(Closing):
                 self._tell(change)
                 if change.retry_in:
                     await self._pause(change.retry_in)
-        except asyncio.CancelledError:
-            raise
         except Exception:  # noqa: BLE001  a fault of ours, or of a resolver
             # It would end in silence otherwise, and whoever waits would wait for ever.
             _log.exception("the connection to %s is kept no more", self.name)

@@ -29,7 +29,7 @@ from siptls.transports.resolution import (
     check_resolver,
     find_blocking,
 )
-from siptls.transports.reuse import IS_POOL, ConnectionPool, Terms
+from siptls.transports.reuse import IS_POOL, ConnectionPool, Terms, Wanted
 from siptls.trust.dnstrust import IS_DNS_TRUST, DNSTrust
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy, require_policy
@@ -226,13 +226,10 @@ class TLSClientTransport(Closing):
             return self._on_socket(sock, ReferenceIdentity.parse(target), timeout)
         reference = ReferenceIdentity.parse(target)
         port = port_of(target) if port is None else check_port(port)
-        placed = port is not None or service is not None
-        looks = reuse and host is None
-        if looks and not placed:
-            held = self.pool.find(reference, self._terms)
-            if held is not None:
-                return held
-        dns_trust = self._dns_trust if host is None else DNSTrust.UNTRUSTED
+        wanted = Wanted(reference, self._dns_trust, host, port, service, reuse)
+        held = wanted.held(self.pool, self._terms)
+        if held is not None:
+            return held
         reach = Reach(reference, self._limits)
         end = self._end_of(timeout)
         try:
@@ -244,10 +241,10 @@ class TLSClientTransport(Closing):
                 port=port,
                 timeout=left(end),
             )
-            held = self._held(targets, reference, dns_trust, placed=placed) if looks else None
+            held = wanted.held_at(self.pool, self._terms, targets)
             if held is not None:
                 return held
-            connection = self._connect_targets(targets, reference, reach, dns_trust, end)
+            connection = self._connect_targets(targets, wanted, reach, end)
         except SIPTLSError:
             raise
         except TimeoutError:
@@ -266,29 +263,11 @@ class TLSClientTransport(Closing):
 
     # ------------------------------------------------------------ inside
 
-    def _held(
-        self,
-        targets: Sequence[Target],
-        reference: ReferenceIdentity,
-        dns_trust: DNSTrust,
-        *,
-        placed: bool,
-    ) -> Connection | None:
-        """Give a live connection that would do for one of the targets."""
-        for target in targets:
-            expected = dns_trust.expected(reference, target.host)
-            place = (target.address, target.port) if placed else None
-            held = self.pool.find(expected, self._terms, place)
-            if held is not None:
-                return held
-        return None
-
     def _connect_targets(
         self,
         targets: Sequence[Target],
-        reference: ReferenceIdentity,
+        wanted: Wanted,
         reach: Reach,
-        dns_trust: DNSTrust,
         end: float | None,
     ) -> Connection:
         for race in reach.races(targets):
@@ -297,7 +276,7 @@ class TLSClientTransport(Closing):
             if sock is None:
                 continue
             address = race.winner.address, race.winner.port
-            expected = dns_trust.expected(reference, race.winner.host)
+            expected = wanted.expected(race.winner)
             try:
                 return self._establish(sock, expected, address, reach.attempts, end)
             except OperationTimeout:
