@@ -6,10 +6,12 @@ The names are those of the asyncio transports, without ``await``. `Connection.se
 
 from siptls.transports.blocking.client import TLSClientTransport, wrap_socket
 from siptls.transports.blocking.connection import Connection
+from siptls.transports.blocking.keeping import Kept
 from siptls.transports.blocking.server import MTLSServerTransport, TLSServerTransport
 
 __all__ = [
     "Connection",
+    "Kept",
     "MTLSServerTransport",
     "TLSClientTransport",
     "TLSServerTransport",

@@ -88,15 +88,30 @@ async def test_a_peer_that_was_refused_is_left_alone_until_something_changes() -
             return connection_of(*args, **options)
 
         object.__setattr__(server.transport, "_service", Counting(counted))
-        resolver = StaticResolver({"contoso.com": [server.transport.addresses[0]]})
+        resolver = Asked(server.transport.addresses[0])
         async with client(resolver=resolver) as transport:
             kept = transport.keep("contoso.com", backoff=QUICK, on_change=seen.append)
-            await reached(seen, *[KeepState.REFUSED] * 4)
+            await until(lambda: resolver.count == 4)
             assert knocks == 1
+            assert [change.state for change in seen] == [KeepState.CONNECTING, KeepState.REFUSED]
             kept.retry()
             await until(lambda: knocks == 2)
-            await reached(seen, *[KeepState.REFUSED] * 6)
+            await until(lambda: resolver.count == 8)
             assert knocks == 2
+            assert [change.state for change in seen[2:]] == [change.state for change in seen[:2]]
+
+
+class Asked(StaticResolver):
+    """A resolver that counts how often it was asked for contoso.com."""
+
+    count = 0
+
+    def __init__(self, *places: tuple[str, int]) -> None:
+        super().__init__({"contoso.com": places})
+
+    async def resolve(self, *args: Any, **options: Any) -> list[Target]:
+        Asked.count += 1
+        return await super().resolve(*args, **options)
 
 
 class Counting:
@@ -123,7 +138,7 @@ async def test_another_address_in_dns_is_tried_and_the_refused_one_is_not() -> N
 
         async with client(resolver=Changing()) as transport:
             kept = transport.keep("contoso.com", backoff=QUICK, on_change=seen.append)
-            await reached(seen, KeepState.REFUSED, KeepState.REFUSED)
+            await reached(seen, KeepState.REFUSED)
             places.append(good.transport.addresses[0])
             connection = await kept.connected()
             assert connection.attempts == ()
@@ -160,18 +175,18 @@ async def test_what_the_application_does_wrong_ends_nothing(
     assert "on_change failed" in caplog.text
 
 
-async def test_a_resolver_that_breaks_its_promise_does_not_leave_anybody_waiting(
-    caplog: pytest.LogCaptureFixture,
+async def test_what_should_never_happen_leaves_nobody_waiting(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Broken:
-        async def resolve(self, *_: object, **__: object) -> Any:
-            return [None]
-
+    seen: list[KeepChange] = []
     caplog.set_level(logging.ERROR)
-    async with client(resolver=Broken()) as transport:
-        kept = transport.keep("contoso.com")
+    async with serving() as server, client() as transport:
+        monkeypatch.setattr(transport.pool, "add", lambda *_: 1 / 0)
+        kept = transport.keep("contoso.com", **server.place, on_change=seen.append)
         with pytest.raises(ConnectionClosedError):
             await kept.connected()
+        assert "ZeroDivisionError" in str(seen[-1].error)
+        assert kept.state is KeepState.CLOSED
     assert "is kept no more" in caplog.text
 
 
@@ -181,6 +196,8 @@ async def test_faulty_arguments_are_told_at_once() -> None:
             ({"backoff": 30}, "backoff is a Backoff"),
             ({"on_change": asyncio.sleep}, "on_change= is a plain function"),
             ({"port": 99999}, "a port is a number"),
+            ({"host": ("127.0.0.1", 5061)}, "host= is a host name or an IP address as text"),
+            ({"service": 5}, "a service is a str"),
         ):
             options: Any = wrong
             with pytest.raises(ConfigurationError, match=said):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,6 +20,7 @@ from siptls import (
     DNSTrust,
     MTLSServerTransport,
     NameRules,
+    OperationTimeout,
     PeerRefusedError,
     ReferenceIdentity,
     StaticResolver,
@@ -119,7 +122,7 @@ async def test_one_that_ends_before_it_is_kept_leaves_nothing() -> None:
         async with TLSClientTransport(POLICY, **place) as transport:
             connection = await transport.connect("a.example", reuse=False)
             await connection.aclose()
-            transport.pool.add(connection, Terms(POLICY, OURS))
+            transport.pool.add(connection, Terms(POLICY, OURS, asyncio.get_running_loop()))
             assert len(transport.pool) == 0
             assert not transport.pool._by_name
 
@@ -236,7 +239,7 @@ async def test_those_without_a_certificate_are_never_given() -> None:
         connection = await client.connect("us.example", host=host, port=port)
         assert await heard(connection) == 200
         assert len(server.pool) == 0
-        pool.add(seen[0], Terms(POLICY, OURS))
+        pool.add(seen[0], Terms(POLICY, OURS, asyncio.get_running_loop()))
         assert len(pool) == 0
 
 
@@ -274,3 +277,136 @@ async def test_a_blocking_connection_that_the_peer_has_closed_is_not_given() -> 
             second = await asyncio.to_thread(transport.connect, "a.example")
             assert second is not first
             await asyncio.to_thread(transport.close)
+
+
+# ---------------------------------------------------------------- at the same time
+
+
+async def test_those_who_want_the_same_peer_at_once_get_the_same_connection() -> None:
+    async with two_domains("sip:a.example") as (server, place):
+        async with TLSClientTransport(POLICY, **place) as transport:
+            given = await asyncio.gather(*(transport.connect("a.example") for _ in range(9)))
+            assert len(set(given)) == 1
+            assert len(server.connections) == 1
+            assert await heard(given[0]) == 200
+
+
+async def test_those_who_want_the_same_peer_at_once_get_the_same_refusal() -> None:
+    async with two_domains("sip:a.example") as (server, place):
+        async with TLSClientTransport(POLICY, **place) as transport:
+            wants = (transport.connect("b.example") for _ in range(9))
+            errors = await asyncio.gather(*wants, return_exceptions=True)
+            assert {type(error) for error in errors} == {PeerRefusedError}
+            assert len(set(map(id, errors))) == 1
+            with pytest.raises(PeerRefusedError) as caught:  # and later everybody asks anew
+                await transport.connect("b.example")
+            assert caught.value is not errors[0]
+        await until(lambda: not server.connections)
+
+
+async def test_who_must_have_one_of_his_own_waits_for_nobody() -> None:
+    async with two_domains("sip:a.example") as (server, place):
+        async with TLSClientTransport(POLICY, **place) as transport:
+            wants = (transport.connect("a.example", reuse=False) for _ in range(3))
+            assert len(set(await asyncio.gather(*wants))) == 3
+        assert len(server.connections) == 3
+
+
+class Held:
+    """A resolver that answers when it is let go."""
+
+    def __init__(self, place: tuple[str, int]) -> None:
+        self.place = place
+        self.asked = 0
+        self.go = asyncio.Event()
+
+    async def resolve(self, reference: ReferenceIdentity, **_: object) -> list[Target]:
+        self.asked += 1
+        await self.go.wait()
+        return [Target(*self.place, host=None, reference=reference)]
+
+
+async def test_who_is_cancelled_takes_nobody_with_him() -> None:
+    """Neither the one who leads, nor one who waits for him."""
+    async with two_domains("sip:a.example") as (server, place):
+        held = Held(server.transport.addresses[0])
+        async with TLSClientTransport(POLICY, **{**place, "resolver": held}) as transport:
+            leader, follower, last = (
+                asyncio.create_task(transport.connect("a.example")) for _ in range(3)
+            )
+            await until(lambda: held.asked == 1)
+            follower.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await follower
+            leader.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await leader
+            await until(lambda: held.asked == 2)
+            held.go.set()
+            assert await heard(await last) == 200
+        assert len(server.connections) == 1
+
+
+async def test_threads_that_want_the_same_peer_at_once_get_the_same_connection() -> None:
+    async with two_domains("sip:a.example") as (server, place):
+
+        class Counting:
+            asked = 0
+
+            async def resolve(self, reference: ReferenceIdentity, **_: object) -> list[Target]:
+                Counting.asked += 1
+                assert started.wait(20)
+                where = server.transport.addresses[0]
+                return [Target(*where, host=None, reference=reference)]
+
+        started = threading.Event()
+
+        def work() -> None:
+            options: Any = {**place, "resolver": Counting()}
+            with (
+                sync.TLSClientTransport(POLICY, **options) as transport,
+                ThreadPoolExecutor(4) as pool,
+            ):
+                first = pool.submit(transport.connect, "a.example")
+                others = [pool.submit(transport.connect, "a.example", timeout=20) for _ in range(2)]
+                # One who has less time than the one who leads does not wait for him.
+                late = pool.submit(transport.connect, "a.example", timeout=0.05)
+                with pytest.raises(OperationTimeout):
+                    late.result(20)
+                started.set()
+                assert {one.result(20) for one in others} == {first.result(20)}
+
+        await asyncio.to_thread(work)
+        assert Counting.asked == 1
+        assert len(server.connections) == 1
+
+
+async def test_a_leader_who_has_no_time_left_says_nothing_about_the_peer() -> None:
+    async with two_domains("sip:a.example") as (server, place):
+        asked = threading.Semaphore(0)
+
+        class Slow:
+            first = True
+
+            async def resolve(self, reference: ReferenceIdentity, **_: object) -> list[Target]:
+                asked.release()
+                if Slow.first:
+                    Slow.first = False
+                    await asyncio.sleep(30)  # until its leader's time is over
+                where = server.transport.addresses[0]
+                return [Target(*where, host=None, reference=reference)]
+
+        def work() -> None:
+            options: Any = {**place, "resolver": Slow()}
+            with (
+                sync.TLSClientTransport(POLICY, **options) as transport,
+                ThreadPoolExecutor(2) as pool,
+            ):
+                leader = pool.submit(transport.connect, "a.example", timeout=0.5)
+                assert asked.acquire(timeout=20)
+                follower = pool.submit(transport.connect, "a.example")
+                with pytest.raises(OperationTimeout):
+                    leader.result(20)
+                assert follower.result(20).usable
+
+        await asyncio.to_thread(work)

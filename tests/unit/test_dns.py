@@ -308,7 +308,7 @@ async def test_a_cancelled_question_leaves_nothing_behind() -> None:
         ({"nameservers": 5}, "nameservers are a list"),
         ({"nameservers": []}, "nameservers are empty"),
         ({"nameservers": ["dns.example"]}, "a nameserver is an IP address"),
-        ({"port": 0}, "port of the nameservers is 0"),
+        ({"port": 0}, "a port is a number from 1"),
         ({"port": 70000}, "a port is a number"),
         ({"timeout": 0}, "timeout is in seconds"),
         ({"timeout": float("nan")}, "timeout is in seconds"),

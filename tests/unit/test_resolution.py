@@ -22,7 +22,9 @@ from siptls import (
 from siptls.transports.resolution import (
     SIPS_PORT,
     Resolver,
+    check_host,
     check_port,
+    check_resolver,
     find,
     find_blocking,
     in_order,
@@ -74,7 +76,7 @@ async def test_addresses_keep_the_systems_order_and_come_once(
     assert {(target.priority, target.weight) for target in targets} == {(0, 0)}
 
 
-@pytest.mark.parametrize(("port", "asked"), [(None, SIPS_PORT), (5099, 5099), (0, 0)])
+@pytest.mark.parametrize(("port", "asked"), [(None, SIPS_PORT), (5099, 5099)])
 async def test_the_system_resolver_looks_for_the_domain_itself(
     monkeypatch: pytest.MonkeyPatch, port: int | None, asked: int
 ) -> None:
@@ -149,16 +151,80 @@ async def test_a_lookup_can_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> Non
 # ---------------------------------------------------------------- ports
 
 
-@pytest.mark.parametrize("port", [0, 1, SIPS_PORT, 65535])
+@pytest.mark.parametrize("port", [1, SIPS_PORT, 65535])
 def test_ports(port: int) -> None:
     assert check_port(port) == port
+    assert check_port(0, lowest=0) == 0
 
 
-@pytest.mark.parametrize("port", [-1, 65536, 99999, 10**30, "5061", 5061.0, None, b"\x13\xc5"])
+@pytest.mark.parametrize(
+    "port", [-1, 0, True, 65536, 99999, 10**30, "5061", 5061.0, None, b"\x13\xc5"]
+)
 def test_what_is_no_port(port: Any) -> None:
-    with pytest.raises(ConfigurationError, match="a port is a number from 0 to 65535, not ") as e:
+    with pytest.raises(ConfigurationError, match="a port is a number from 1 to 65535, not ") as e:
         check_port(port)
     assert repr(port) in str(e.value)
+
+
+@pytest.mark.parametrize(
+    "host", ["", "127.0.0.1:5061", "[::1]", "[::1]:5061", "sip:a.example", "https://a.example"]
+)
+def test_what_is_no_host(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="host= is a host name or an IP address alone"):
+        check_host(host)
+
+
+@pytest.mark.parametrize("host", [5, b"127.0.0.1", ("127.0.0.1", 5061)])
+def test_a_host_is_text(host: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"as text, not an? .*; the port is port="):
+        check_host(host)
+
+
+@pytest.mark.parametrize("host", [None, "a.example", "127.0.0.1", "::1", "fe80::1%lo"])
+def test_hosts(host: str | None) -> None:
+    check_host(host)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"address": "a.example"}, "address is an IP address"),
+        ({"address": None}, "address is an IP address"),
+        ({"port": "5061"}, "a port is a number"),
+        ({"host": ""}, "host is the name that led to the address"),
+        ({"host": 5}, "host is the name that led to the address"),
+        ({"reference": "contoso.com"}, "reference is a ReferenceIdentity, not a str"),
+        ({"priority": -1}, "priority is a number from 0"),
+        ({"weight": True}, "weight is a number from 0"),
+    ],
+)
+def test_what_is_no_target(wrong: Any, said: str) -> None:
+    good: Any = {"address": "192.0.2.1", "port": 5061, "host": None, "reference": CONTOSO}
+    assert Target(**good)
+    with pytest.raises(ConfigurationError, match=said):
+        Target(**{**good, **wrong})
+
+
+@pytest.mark.parametrize(
+    ("gave", "said"),
+    [
+        (None, "gave None for contoso.com: it has to give a list"),
+        ([("127.0.0.1", 5061)], "gave a tuple for contoso.com: it has to give a list of Target"),
+        ([], "gave no address for contoso.com; say where"),
+    ],
+)
+async def test_what_a_resolver_must_not_give(gave: Any, said: str) -> None:
+    class Resolving:
+        async def resolve(self, *_: object, **__: object) -> Any:
+            return gave
+
+    with pytest.raises(ResolutionError, match=said):
+        await find(Resolving(), CONTOSO)
+
+
+def test_a_resolver_class_is_no_resolver() -> None:
+    with pytest.raises(ConfigurationError, match=r"is a class: write SystemResolver\(\.\.\.\)"):
+        check_resolver(SystemResolver)
 
 
 # ---------------------------------------------------------------- a dict for a resolver

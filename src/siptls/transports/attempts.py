@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from siptls.errors import (
     Attempt,
@@ -17,8 +17,9 @@ from siptls.errors import (
 from siptls.transports.resolution import Target
 from siptls.trust.decision import PeerRefusedError
 from siptls.trust.names import SIPURI, ReferenceIdentity
+from siptls.wire.telling import Address
 
-__all__ = ["cut_short", "failure", "no_answer", "not_reached", "port_of"]
+__all__ = ["closed_by_us", "cut_short", "failure", "no_answer", "not_reached", "port_of", "without"]
 
 # What says most comes first.
 _TELLING = (PeerRefusedError, RefusedByPeerError, HandshakeError)
@@ -51,6 +52,13 @@ def not_reached(target: Target, error: OSError) -> ConnectionClosedError:
     return closed
 
 
+def closed_by_us(attempts: Sequence[Attempt]) -> ConnectionClosedError:
+    """The transport was closed while it connected."""
+    error = ConnectionClosedError("the transport was closed by us during connect()")
+    error.attempts = attempts
+    return error
+
+
 def cut_short(target: Target, seconds: float, *, connected: bool) -> SIPTLSError:
     """The time for all addresses was over while this one was tried."""
     where = f"{target.address} port {target.port}"
@@ -77,3 +85,16 @@ def failure(reference: ReferenceIdentity, attempts: Sequence[Attempt]) -> SIPTLS
     closed = ConnectionClosedError(f"no connection to {reference}: {told}")
     closed.attempts = attempts
     return closed
+
+
+def without(targets: list[Target], avoid: Mapping[Address, PeerRefusedError]) -> list[Target]:
+    """Leave out what was refused; if that is all, it is refused as it was."""
+    left = [target for target in targets if (target.address, target.port) not in avoid]
+    if not left:
+        attempts = [
+            Attempt(address, target.host, avoid[address])
+            for target in targets
+            for address in [(target.address, target.port)]
+        ]
+        raise failure(targets[0].reference, attempts)
+    return left

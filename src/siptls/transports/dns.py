@@ -14,15 +14,14 @@ import ipaddress
 import logging
 import math
 import random
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from siptls.arguments import Kind, check_callback, check_list, kind_of
+from siptls.arguments import Kind, check_callback, check_list
 from siptls.errors import ConfigurationError, ResolutionError
-from siptls.transports.resolution import SIPS_PORT, Target, check_port, in_order
+from siptls.transports.resolution import SIPS_PORT, Target, check_port, check_service, in_order
 from siptls.trust.names import ReferenceIdentity, listed, parse_domain, printable
 
 if TYPE_CHECKING:
@@ -34,8 +33,6 @@ _log = logging.getLogger("siptls")
 
 _SIPS = "_sips._tcp"  # RFC 3263 §4.1, §4.2
 _SIPS_OVER_TCP = b"sips+d2t"  # RFC 3263 §4.1: the only one that is TLS
-_LABEL = "_[a-z0-9][a-z0-9-]{0,61}"
-_SERVICE = re.compile(rf"{_LABEL}\.{_LABEL}", re.ASCII | re.IGNORECASE)
 # NAPTR records that are followed. A domain has one for each transport, seldom a second.
 _MAX_NAPTR = 4
 # Questions on their way at a time. A validating resolver may have to ask many for each of them.
@@ -111,8 +108,7 @@ def _is_time(resolver: DNSResolver, attribute: Any, value: object) -> None:
 
 def _is_port(resolver: DNSResolver, attribute: Any, value: object) -> None:
     del resolver, attribute
-    if check_port(value) == 0:
-        raise ConfigurationError("the port of the nameservers is 0; 53 is usual")
+    check_port(value)
 
 
 @frozen(kw_only=True)
@@ -172,7 +168,7 @@ class DNSResolver:
             ConfigurationError: The service or the port is none.
         """
         Kind(ReferenceIdentity, "ReferenceIdentity.parse makes one").check("reference", reference)
-        _check_service(service)
+        check_service(service)
         if port is not None:
             check_port(port)
         if reference.address is not None:
@@ -180,12 +176,12 @@ class DNSResolver:
             return [Target(reference.address, where, host=None, reference=reference)]
         domain = parse_domain(reference.domain)
         if service is not None:
-            servers = await self._of_service(f"{service.lower()}.{domain}", port)
+            servers, failed = await self._of_service(f"{service.lower()}.{domain}", port), None
         elif port is not None:
-            servers = [_Server(domain, port)]
+            servers, failed = [_Server(domain, port)], None
         else:
-            servers = await self._of_domain(domain)
-        targets = await self._targets(servers, reference)
+            servers, failed = await self._of_domain(domain)
+        targets = await self._targets(servers, reference, failed)
         return in_order(targets, self.random)[: self.max_targets]
 
     # ---------------------------------------------------------------- servers
@@ -200,7 +196,8 @@ class DNSResolver:
             )
         return servers
 
-    async def _of_domain(self, domain: str) -> list[_Server]:
+    async def _of_domain(self, domain: str) -> tuple[list[_Server], Exception | None]:
+        """Give the servers, and why nothing is known of NAPTR records that may name others."""
         names = [f"{_SIPS}.{domain}"]
         naptr, *answers = await self._ask_all([(domain, "NAPTR"), (names[0], "SRV")])
         # A failed NAPTR (`_ask` has logged it) does no harm: many a firewall and home router drops
@@ -209,15 +206,15 @@ class DNSResolver:
             names, answers = named, await self._ask_all([(name, "SRV") for name in named])
         # Whoever suppresses an answer sends us another way, so that all count, and a failed one.
         servers = _servers(names, answers, None, authenticated=naptr.authenticated)
-        if servers:
-            return servers
-        way = naptr.authenticated and all(answer.authenticated for answer in answers)
-        return [_Server(domain, SIPS_PORT, authenticated=way)]
+        if not servers:
+            way = naptr.authenticated and all(answer.authenticated for answer in answers)
+            servers = [_Server(domain, SIPS_PORT, authenticated=way)]
+        return servers, naptr.failure
 
     # ---------------------------------------------------------------- addresses
 
     async def _targets(
-        self, servers: Sequence[_Server], reference: ReferenceIdentity
+        self, servers: Sequence[_Server], reference: ReferenceIdentity, failed: Exception | None
     ) -> list[Target]:
         # An SRV answer may hold thousands of names: those that come last are not even asked.
         servers = sorted(servers, key=lambda server: server.priority)[: self.max_targets]
@@ -242,6 +239,8 @@ class DNSResolver:
             return targets
         if failures := [answer.failure for answer in answers.values() if answer.failure]:
             raise _no_answer(f"the addresses of {listed(hosts)}", failures[0])
+        if failed is not None:
+            raise _no_answer(f"NAPTR {reference.domain}, and it has no address by itself", failed)
         raise ResolutionError(
             f"DNS has no address (AAAA, A) for {listed(hosts)}; check the name, or say where the"
             " peer is with host=",
@@ -318,20 +317,6 @@ def _has_ad(response: Any) -> bool:
     import dns.flags  # noqa: PLC0415
 
     return bool(response.flags & dns.flags.AD)
-
-
-def _check_service(service: object) -> None:
-    if service is None:
-        return
-    if not isinstance(service, str):
-        raise ConfigurationError(
-            f"a service is a str such as '_sipfederationtls._tcp', not {kind_of(service)}"
-        )
-    if not _SERVICE.fullmatch(service):
-        raise ConfigurationError(
-            f"a service is two labels that begin with '_', such as '_sipfederationtls._tcp', not"
-            f" {printable(service)!r}"
-        )
 
 
 def _named(answer: _Answer) -> list[str]:

@@ -39,6 +39,11 @@ class Known:
         return self._known
 
     @property
+    def world(self) -> object:
+        """Where it can be used: its event loop, or None for threads."""
+        raise NotImplementedError
+
+    @property
     def usable(self) -> bool:
         """Whether something can be sent, as far as can be told without sending it."""
         return self._known.established

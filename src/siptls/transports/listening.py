@@ -54,7 +54,9 @@ def cannot_listen(host: str | None, port: int) -> Iterator[None]:
         yield
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
+        hint = "is another server running there, or the address not of this machine?"
+        if isinstance(error, socket.gaierror | UnicodeError):
+            hint = "write an address of this machine"
         raise ConfigurationError(
-            f"cannot listen on {host or 'all addresses'} port {port} ({why}); is another server"
-            " running there, or the address not of this machine?"
+            f"cannot listen on {host or 'all addresses'} port {port} ({why}); {hint}"
         ) from error

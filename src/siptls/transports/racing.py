@@ -19,7 +19,7 @@ from itertools import groupby, zip_longest
 from typing import Any
 
 from siptls.errors import Attempt, HandshakeTimeout, ResolutionError, SIPTLSError
-from siptls.transports.attempts import cut_short, failure, no_answer
+from siptls.transports.attempts import closed_by_us, cut_short, failure, no_answer
 from siptls.transports.resolution import Target, check_port
 from siptls.trust.names import ReferenceIdentity
 from siptls.wire.limits import Limits
@@ -161,6 +161,10 @@ class Race:
         self._winner = target
         self._running = {target: math.inf}
         self._waiting.clear()
+
+    def stopped(self) -> SIPTLSError:
+        """Give the error for a race that we have ended."""
+        return closed_by_us(self._attempts)
 
     def cut_short(self, seconds: float) -> None:
         """All of the time is over: fail those that are being tried."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
@@ -10,7 +12,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from attrs import evolve, field, frozen
 
-from siptls.arguments import kind_of
+from siptls.arguments import Kind, kind_of
 from siptls.errors import ConfigurationError, ResolutionError, SIPTLSError
 from siptls.trust.names import ReferenceIdentity, listed, parse_domain, printable
 
@@ -21,8 +23,10 @@ __all__ = [
     "StaticResolver",
     "SystemResolver",
     "Target",
+    "check_host",
     "check_port",
     "check_resolver",
+    "check_service",
     "find",
     "find_blocking",
     "in_order",
@@ -31,7 +35,29 @@ __all__ = [
 ]
 
 SIPS_PORT = 5061  # RFC 3261 §19.1.2
+_LABEL = "_[a-z0-9][a-z0-9-]{0,61}"
+_SERVICE = re.compile(rf"{_LABEL}\.{_LABEL}", re.ASCII | re.IGNORECASE)
 _MAX_PORT = 65535
+
+
+def _is_target(target: Target, attribute: Any, value: Any) -> None:
+    """Check a field; a resolver of the application's may have filled it."""
+    del target
+    match attribute.name:
+        case "address":
+            if not isinstance(value, str) or not _is_address(value):
+                raise ConfigurationError(f"Target.address is an IP address, not {value!r:.80}")
+        case "port":
+            check_port(value)
+        case "host" if value is not None and (not isinstance(value, str) or not value):
+            raise ConfigurationError(
+                f"Target.host is the name that led to the address, or None, not {value!r:.80}"
+            )
+        case "priority" | "weight":
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise ConfigurationError(
+                    f"Target.{attribute.name} is a number from 0, not {value!r:.80}"
+                )
 
 
 @frozen
@@ -49,12 +75,15 @@ class Target:
             §3.2.3). It is worth as much as the path to the DNS server.
     """
 
-    address: str
-    port: int
-    host: str | None = field(kw_only=True)
-    reference: ReferenceIdentity = field(kw_only=True)
-    priority: int = field(default=0, kw_only=True)
-    weight: int = field(default=0, kw_only=True)
+    address: str = field(validator=_is_target)
+    port: int = field(validator=_is_target)
+    host: str | None = field(kw_only=True, validator=_is_target)
+    reference: ReferenceIdentity = field(
+        kw_only=True,
+        validator=Kind(ReferenceIdentity, "pass on the one that `resolve` was called with"),
+    )
+    priority: int = field(default=0, kw_only=True, validator=_is_target)
+    weight: int = field(default=0, kw_only=True, validator=_is_target)
     authenticated: bool = field(default=False, kw_only=True)
 
 
@@ -135,18 +164,27 @@ def _as_places(places: Any) -> dict[str, tuple[Place, ...]]:
                 f"StaticResolver: the addresses of {name!r:.80} are a list, not"
                 f" {kind_of(addresses)}"
             )
-        found[_key(name)] = tuple(_checked(name, place) for place in addresses)
+        key = _key(name)
+        if key in found:
+            raise ConfigurationError(
+                f"StaticResolver has {key} twice; write all of its addresses in one list"
+            )
+        found[key] = tuple(_checked(name, place) for place in addresses)
     return found
 
 
-def _key(name: str) -> str:
+def _key(name: Any) -> str:
     """Give a domain, or the name of an SRV record, in one form."""
-    labels = str(name).split(".")
-    services = [label for label in labels[:2] if label.startswith("_")]
-    if not services:
+    if not isinstance(name, str) or "_" not in name:
         return parse_domain(name)
-    domain = parse_domain(".".join(labels[len(services) :]))
-    return ".".join([*services, domain]).lower()
+    first, second, domain = [*name.split(".", 2), "", ""][:3]
+    service = f"{first}.{second}"
+    if not _SERVICE.fullmatch(service):
+        raise ConfigurationError(
+            f"StaticResolver: {printable(name)!r} is no domain, and no service of one, as"
+            " '_sips._tcp.contoso.com' is"
+        )
+    return f"{service}.{parse_domain(domain)}".lower()
 
 
 def _checked(name: str, place: Any) -> Place:
@@ -155,7 +193,10 @@ def _checked(name: str, place: Any) -> Place:
             pass
         case _:
             address, port = place, SIPS_PORT
-    check_port(port)
+    try:
+        check_port(port)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"StaticResolver: {name!r:.80}: {error}") from None
     if not isinstance(address, str) or not _is_address(address):
         raise ConfigurationError(
             f"StaticResolver: {place!r:.80} of {name!r:.80} is no place: write an IP address, such"
@@ -212,7 +253,9 @@ class StaticResolver:
         if not places:
             known = listed(sorted(self.places)) or "nothing"
             raise ResolutionError(
-                f"StaticResolver has no {printable(name)}; it has {known}", negative=True
+                f"StaticResolver has no {printable(name)}; it has {known}: add it, or say where the"
+                " peer is with host=",
+                negative=True,
             )
         return [_target(place, reference, port) for place in places]
 
@@ -224,15 +267,57 @@ def _target(place: Place, reference: ReferenceIdentity, port: int | None) -> Tar
     return evolve(place, reference=reference, port=place.port if port is None else port)
 
 
-def check_port(port: object) -> int:
+def check_port(port: object, *, lowest: int = 1) -> int:
     """Give a port number back; the system would take 99999 for 34463.
+
+    Args:
+        port: What was given.
+        lowest: 0 where the system may choose one: to listen, and not to connect.
 
     Raises:
         ConfigurationError: It is none.
     """
-    if not isinstance(port, int) or not 0 <= port <= _MAX_PORT:
-        raise ConfigurationError(f"a port is a number from 0 to {_MAX_PORT}, not {port!r}")
+    if isinstance(port, bool) or not isinstance(port, int) or not lowest <= port <= _MAX_PORT:
+        raise ConfigurationError(f"a port is a number from {lowest} to {_MAX_PORT}, not {port!r}")
     return port
+
+
+def check_host(host: object) -> None:
+    """Check where the application says that a peer is; None is no fault.
+
+    Raises:
+        ConfigurationError: It can be no host name and no address.
+    """
+    if host is None:
+        return
+    if not isinstance(host, str):
+        raise ConfigurationError(
+            f"host= is a host name or an IP address as text, not {kind_of(host)}; the port is port="
+        )
+    if not host or "[" in host or "/" in host or (":" in host and not _is_address(host)):
+        raise ConfigurationError(
+            f"host= is a host name or an IP address alone, such as '192.0.2.1' or '2001:db8::1',"
+            f" not {printable(host)!r}; the port is port="
+        )
+
+
+def check_service(service: object) -> None:
+    """Check the name of a service; None is no fault.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if service is None:
+        return
+    if not isinstance(service, str):
+        raise ConfigurationError(
+            f"a service is a str such as '_sipfederationtls._tcp', not {kind_of(service)}"
+        )
+    if not _SERVICE.fullmatch(service):
+        raise ConfigurationError(
+            f"a service is two labels that begin with '_', such as '_sipfederationtls._tcp', not"
+            f" {printable(service)!r}"
+        )
 
 
 def in_order(targets: Sequence[Target], random: Callable[[], float]) -> list[Target]:
@@ -296,6 +381,8 @@ def check_resolver(resolver: object) -> None:
     Raises:
         ConfigurationError: It is none.
     """
+    if isinstance(resolver, type):
+        raise ConfigurationError(f"{resolver.__name__} is a class: write {resolver.__name__}(...)")
     if resolver is not None and not isinstance(resolver, Resolver):
         raise ConfigurationError(
             f"{kind_of(resolver)} is no Resolver: it has no resolve(reference)"
@@ -332,6 +419,8 @@ async def find(
         raise
     except Exception as error:
         by = type(resolver).__name__
+        if not inspect.iscoroutinefunction(resolver.resolve):
+            error.add_note("write: async def resolve(self, reference, *, service=None, port=None)")
         raise ResolutionError(f"the resolver {by} failed for {reference}: {error}") from error
     return _found(resolver, reference, targets)
 
@@ -378,25 +467,38 @@ def _check_alone(service: str | None) -> None:
         raise ConfigurationError("pass host=, which says where, or service=, which asks; not both")
 
 
-def _found(resolver: Resolver, reference: ReferenceIdentity, targets: list[Target]) -> list[Target]:
+def _found(resolver: Resolver, reference: ReferenceIdentity, targets: Any) -> list[Target]:
     by = type(resolver).__name__
+    if not isinstance(targets, list | tuple):
+        raise ResolutionError(
+            f"the resolver {by} gave {kind_of(targets)} for {reference}: it has to give a list of"
+            " Target"
+        )
     if not targets:
-        raise ResolutionError(f"the resolver {by} gave no address for {reference}", negative=True)
+        raise ResolutionError(
+            f"the resolver {by} gave no address for {reference}; say where the peer is with host=",
+            negative=True,
+        )
     for target in targets:
+        if not isinstance(target, Target):
+            raise ResolutionError(
+                f"the resolver {by} gave {kind_of(target)} for {reference}: it has to give a list"
+                " of Target"
+            )
         # Who is expected was asked for, and is no answer.
         if target.reference != reference:
             raise ResolutionError(
                 f"the resolver {by} was asked for {reference}, and answered for {target.reference}:"
                 " a Target's reference is the one that was asked for"
             )
-    return targets
+    return list(targets)
 
 
 def _no_address(host: str, error: Exception) -> SIPTLSError:
     if isinstance(error, OSError):  # gaierror; or what the system lacks, such as descriptors
         return ResolutionError(
             f"no address for {printable(host)!r} ({error.strerror}); check the name and this"
-            " machine's DNS, or say where the peer is with host="
+            " machine's DNS, or pass the peer's address as host="
         )
     return ConfigurationError(f"{printable(host)!r} is no host name: {error}")
 

@@ -15,8 +15,10 @@ from typing import Generic, TypeVar
 from attrs import frozen
 
 from siptls.arguments import Kind
+from siptls.errors import ConfigurationError
+from siptls.transports.attempts import port_of
 from siptls.transports.known import Known
-from siptls.transports.resolution import Target
+from siptls.transports.resolution import Target, check_host, check_port, check_service
 from siptls.trust.dnstrust import DNSTrust
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy
@@ -35,14 +37,20 @@ class Terms:
     Attributes:
         policy: Who has judged the peer: the same object, for another one may judge otherwise.
         credential: Whom we have shown ourselves as.
+        world: Where it can be used: an event loop, or None for threads.
     """
 
     policy: TrustPolicy
     credential: Credential | None
+    world: object
 
     def match(self, other: Terms) -> bool:
         """Whether a connection on these terms will do for a request on those."""
-        return self.policy is other.policy and self.credential is other.credential
+        return (
+            self.policy is other.policy
+            and self.credential is other.credential
+            and self.world is other.world
+        )
 
 
 class ConnectionPool(Generic[Held]):
@@ -56,8 +64,8 @@ class ConnectionPool(Generic[Held]):
         client = TLSClientTransport(policy, credential=credential, pool=pool)
 
     Both need the same policy and the same credential: the same objects. What comes over a
-    connection that the server has accepted still goes to the server's handler. The transports of
-    asyncio and those of ``siptls.sync`` cannot share one.
+    connection that the server has accepted still goes to the server's handler. A connection is only
+    given where it can be used: in its own event loop, or in ``siptls.sync`` if it is of there.
     """
 
     def __init__(self) -> None:
@@ -137,6 +145,39 @@ class Wanted:
     service: str | None
     reuse: bool
 
+    @classmethod
+    def of(  # noqa: PLR0913  what `connect` is given
+        cls,
+        target: str | ReferenceIdentity,
+        dns_trust: DNSTrust,
+        *,
+        host: str | None,
+        port: int | None,
+        service: str | None,
+        reuse: bool,
+    ) -> Wanted:
+        """Give what a connect() is for.
+
+        Raises:
+            ConfigurationError: An argument cannot be meant.
+        """
+        reference = ReferenceIdentity.parse(target)
+        check_host(host)
+        check_service(service)
+        if host is not None and service is not None:
+            raise ConfigurationError(
+                "pass host=, which says where, or service=, which asks; not both"
+            )
+        port = port_of(target) if port is None else port
+        if port is not None:
+            check_port(port)
+        return cls(reference, dns_trust, host, port, service, reuse)
+
+    @property
+    def shared(self) -> bool:
+        """Whether a live connection is looked for; one to a host of the application's is new."""
+        return self.reuse and self.host is None
+
     def expected(self, target: Target) -> ReferenceIdentity:
         """Give the name that the peer at a target must prove."""
         if self.host is not None:
@@ -145,7 +186,7 @@ class Wanted:
 
     def held(self, pool: ConnectionPool[Held], terms: Terms) -> Held | None:
         """Give a live connection that will do wherever it leads; before anybody is asked where."""
-        if not self._looks or self._placed:
+        if not self.shared or self._placed:
             return None
         return pool.find(self.reference, terms)
 
@@ -153,17 +194,12 @@ class Wanted:
         self, pool: ConnectionPool[Held], terms: Terms, targets: Sequence[Target]
     ) -> Held | None:
         """Give a live connection that will do for one of the targets."""
-        for target in targets if self._looks else ():
+        for target in targets if self.shared else ():
             place = (target.address, target.port) if self._placed else None
             held = pool.find(self.expected(target), terms, place)
             if held is not None:
                 return held
         return None
-
-    @property
-    def _looks(self) -> bool:
-        """Whether a live connection is looked for; one to a host of the application's is new."""
-        return self.reuse and self.host is None
 
     @property
     def _placed(self) -> bool:

@@ -64,7 +64,7 @@ class Service:
     def share(self, connection: Held, pool: ConnectionPool[Held]) -> None:
         """Let requests go back over a connection whose client has proven a name."""
         if self.policy is not None:
-            pool.add(connection, Terms(self.policy, connection.credential))
+            pool.add(connection, Terms(self.policy, connection.credential, connection.world))
 
 
 def require_one_handler(handler: object, on_message: object, kind: str) -> None:

@@ -10,18 +10,34 @@ Nothing here reads a clock or touches a connection: both worlds follow the same 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import field, frozen
 
 from siptls.arguments import Kind
-from siptls.errors import Attempt, ConfigurationError, SIPTLSError
+from siptls.errors import Attempt, ConfigurationError, ConnectionClosedError, SIPTLSError
 from siptls.trust.decision import PeerRefusedError
 from siptls.wire.telling import Address
 
-__all__ = ["IS_BACKOFF", "Backoff", "KeepChange", "KeepState", "Supervision"]
+__all__ = [
+    "IS_BACKOFF",
+    "Backoff",
+    "KeepChange",
+    "KeepState",
+    "OnChange",
+    "Supervision",
+    "given_up",
+    "kept_no_more",
+    "tell_change",
+]
+
+_log = logging.getLogger("siptls")
+
+# Addresses that are remembered as refused: a DNS that names ever new ones does not fill memory.
+_MOST_REFUSED = 1024
 
 
 def _seconds(_: object, attribute: Any, value: Any) -> None:
@@ -46,6 +62,13 @@ class Backoff:
     base: float = field(default=30.0, validator=_seconds)
     longest: float = field(default=1800.0, validator=_seconds)
 
+    def __attrs_post_init__(self) -> None:
+        if self.longest < self.base:
+            raise ConfigurationError(
+                f"Backoff.longest is no less than base, which is {self.base:g} s: not"
+                f" {self.longest:g}"
+            )
+
 
 IS_BACKOFF = Kind(Backoff, "write Backoff(base=30), or leave it out", optional=True)
 
@@ -59,7 +82,8 @@ class KeepState(StrEnum):
         WAITING: It was lost, or could not be opened, and will be tried again.
         REFUSED: The policy has refused every address. None of them is connected to again until
             something changes.
-        CLOSED: The application has closed it.
+        CLOSED: The application has closed it; or, if there is an error with it, something that
+            should never happen has ended it.
     """
 
     CONNECTING = "connecting"
@@ -76,13 +100,21 @@ class KeepChange:
     Attributes:
         state: The new one.
         error: Why, if it is no good one.
-        retry_in: Seconds until the next try, or until addresses are looked for again; None if none
-            is planned.
+        retry_in: Seconds until the next try, or until addresses are looked for again, which is
+            told only if something comes of it; None if none is planned.
     """
 
     state: KeepState
     error: SIPTLSError | None = None
     retry_in: float | None = None
+
+
+_NEXT = {
+    KeepState.WAITING: "next try",
+    KeepState.REFUSED: "other addresses are looked for",
+}
+
+OnChange: TypeAlias = Callable[[KeepChange], object]
 
 
 class Supervision:
@@ -98,8 +130,29 @@ class Supervision:
         self._random = random
         self._failures = 0
         self._since: float | None = None
+        self._told: KeepChange | None = None
         self.refused: dict[Address, PeerRefusedError] = {}
         """The addresses whose peers the policy has refused, each with its error."""
+
+    @property
+    def state(self) -> KeepState:
+        """The last one that was told."""
+        return KeepState.CONNECTING if self._told is None else self._told.state
+
+    def is_news(self, change: KeepChange) -> bool:
+        """Note a change, and say whether to tell it.
+
+        While every address is refused, they are looked for in silence: nobody connects, and who was
+        refused stays refused for the same reason.
+        """
+        told = self._told
+        if told is not None and told.state is KeepState.REFUSED and self.refused:
+            if change.state is KeepState.CONNECTING:
+                return False
+            if change.state is KeepState.REFUSED and change.error is told.error:
+                return False
+        self._told = change
+        return True
 
     def connected(self, now: float, attempts: Iterable[Attempt]) -> KeepChange:
         """A connection is there; ``attempts`` were in vain before."""
@@ -133,9 +186,39 @@ class Supervision:
         for attempt in attempts:
             if isinstance(attempt.error, PeerRefusedError):
                 self.refused[attempt.address] = attempt.error
+        for oldest in list(self.refused)[:-_MOST_REFUSED]:
+            del self.refused[oldest]
 
     def _wait(self) -> float:
         self._failures += 1
         # A large power would be no float any more.
         longest = self._backoff.base * 2.0 ** min(self._failures, 64)
         return min(longest, self._backoff.longest) * (1 + self._random()) / 2
+
+
+def given_up(name: str, error: Exception) -> KeepChange:
+    """Give the end that a fault of ours, or of a resolver's, is."""
+    closed = ConnectionClosedError(f"the connection to {name} is kept no more: {error!r:.200}")
+    closed.__cause__ = error
+    _log.error("%s", closed, exc_info=error)
+    return KeepChange(KeepState.CLOSED, closed)
+
+
+def kept_no_more(name: str) -> ConnectionClosedError:
+    """Give the error for whoever waits for a connection that is kept no more."""
+    return ConnectionClosedError(f"the connection to {name} is kept no more; keep it anew")
+
+
+def tell_change(name: str, change: KeepChange, on_change: OnChange | None) -> None:
+    """Tell, in the log and to the application, how the connection to somebody is getting on."""
+    if change.error is not None and change.state in _NEXT:
+        _log.warning(
+            "the connection to %s is %s: %s; %s in %.0f s",
+            *(name, change.state, change.error, _NEXT[change.state], change.retry_in or 0),
+        )
+    if on_change is None:
+        return
+    try:
+        on_change(change)
+    except Exception:  # noqa: BLE001  whatever it is, it is the application's
+        _log.exception("on_change failed; the connection to %s is kept all the same", name)

@@ -167,6 +167,8 @@ class _Connection:
         """
         if self._closed is None:
             self._fail(self._engine.end(error))
+            if self._closed is not None:
+                self._closed.__cause__ = error
 
     def handle_deadline(self, now: float) -> None:
         """Do what is due: give up what has taken too long, or send a ping.

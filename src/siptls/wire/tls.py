@@ -372,6 +372,8 @@ class TLSEngine:
             failure = self._last()
             if not isinstance(failure, SSL.ZeroReturnError):  # only this is told twice
                 failure = SSL.SysCallError()
+        if self._established and _is_gone(error) and self._judgement.received is None:
+            return ConnectionClosedError(f"{why}; what was sent last may be missing")
         told = self._failure(failure) if self._established else self._handshake_failure(failure)
         if why is None or not isinstance(told, ConnectionClosedError) or told.orderly:
             return told
@@ -453,12 +455,17 @@ class TLSEngine:
 def _network_failure(error: OSError | None) -> str | None:
     if error is None or error.errno is None:
         return None
-    if error.errno == errno.ETIMEDOUT:
+    if _is_gone(error):
         return (
             "the peer's machine has acknowledged nothing, or taken nothing of what was sent, for"
             " too long, and is held to be gone"
         )
     return f"the network failed ({os.strerror(error.errno)})"
+
+
+def _is_gone(error: OSError | None) -> bool:
+    """Whether the system has given the peer's machine up, so that nothing is known of the peer."""
+    return error is not None and error.errno == errno.ETIMEDOUT
 
 
 def _reason(error: SSL.Error) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Mapping
+from types import MappingProxyType
 from weakref import WeakSet
 
 from siptls.arguments import check_callback
@@ -18,20 +19,20 @@ from siptls.errors import (
 from siptls.transports.aio.closing import Closing
 from siptls.transports.aio.connection import Connection
 from siptls.transports.aio.driver import Driver
-from siptls.transports.aio.keeping import Kept, OnChange
+from siptls.transports.aio.keeping import Kept
 from siptls.transports.aio.racing import Racing
-from siptls.transports.attempts import failure, not_reached, port_of
+from siptls.transports.attempts import not_reached, without
+from siptls.transports.openings import Openings, of_outcome
 from siptls.transports.racing import Race, Reach, no_handshake
 from siptls.transports.resolution import (
     Resolver,
     SystemResolver,
     Target,
-    check_port,
     check_resolver,
     find,
 )
 from siptls.transports.reuse import IS_POOL, ConnectionPool, Terms, Wanted
-from siptls.transports.supervision import IS_BACKOFF, Backoff
+from siptls.transports.supervision import IS_BACKOFF, Backoff, OnChange
 from siptls.trust.decision import PeerRefusedError
 from siptls.trust.dnstrust import IS_DNS_TRUST, DNSTrust
 from siptls.trust.names import ReferenceIdentity
@@ -101,9 +102,9 @@ class TLSClientTransport(Closing):
         self._limits = as_limits(limits)
         self._alpn = alpn
         self._keep_alive = keep_alive
-        self._terms = Terms(policy, credential)
         self.pool: ConnectionPool[Connection] = ConnectionPool() if pool is None else pool
         """The live connections that may be used again."""
+        self._openings: Openings[Connection] = Openings()
         self._drivers: set[Driver] = set()
         self._racing: set[Racing] = set()
         self._kept: WeakSet[Kept] = WeakSet()  # its task holds each until it is closed
@@ -158,9 +159,10 @@ class TLSClientTransport(Closing):
                     "pass sock=, or host= and port=, but not both; service= asks, too"
                 )
             return await self._connect_socket(ReferenceIdentity.parse(target), sock)
-        return await self._reach(
-            target, host=host, port=port, service=service, reuse=reuse, avoid={}
+        wanted = Wanted.of(
+            target, self._dns_trust, host=host, port=port, service=service, reuse=reuse
         )
+        return await self._reach(wanted)
 
     def keep(  # noqa: PLR0913  whom, where, and how long to wait
         self,
@@ -199,16 +201,14 @@ class TLSClientTransport(Closing):
             raise ConnectionClosedError("the transport is closed: make a new one")
         IS_BACKOFF.check("backoff", backoff)
         check_callback("on_change", on_change)
-        reference = ReferenceIdentity.parse(target)
-        if port is not None:
-            check_port(port)
+        wanted = Wanted.of(
+            target, self._dns_trust, host=host, port=port, service=service, reuse=True
+        )
 
         async def open_one(avoid: dict[Address, PeerRefusedError]) -> Connection:
-            return await self._reach(
-                target, host=host, port=port, service=service, reuse=True, avoid=avoid
-            )
+            return await self._reach(wanted, avoid)
 
-        kept = Kept(str(reference), open_one, backoff or Backoff(), on_change)
+        kept = Kept(str(wanted.reference), open_one, backoff or Backoff(), on_change)
         self._kept.add(kept)
         return kept
 
@@ -226,42 +226,62 @@ class TLSClientTransport(Closing):
 
     # ------------------------------------------------------------ inside
 
-    async def _reach(  # noqa: PLR0913  what `connect` and `keep` are given
-        self,
-        target: str | ReferenceIdentity,
-        *,
-        host: str | None,
-        port: int | None,
-        service: str | None,
-        reuse: bool,
-        avoid: Mapping[Address, PeerRefusedError],
+    @property
+    def _terms(self) -> Terms:
+        return Terms(self._policy, self._credential, asyncio.get_running_loop())
+
+    async def _reach(
+        self, wanted: Wanted, avoid: Mapping[Address, PeerRefusedError] = MappingProxyType({})
     ) -> Connection:
         """Give a live connection, or open one; to none of the addresses that are avoided."""
-        reference = ReferenceIdentity.parse(target)
-        port = port_of(target) if port is None else check_port(port)
-        wanted = Wanted(reference, self._dns_trust, host, port, service, reuse)
         held = wanted.held(self.pool, self._terms)
         if held is not None:
             return held
-        reach = Reach(reference, self._limits)
+        reach = Reach(wanted.reference, self._limits)
         seconds = self._limits.reach_timeout
         try:
             async with asyncio.timeout(seconds):
-                targets = await find(
-                    self._resolver, reference, service=service, host=host, port=port
-                )
-                held = wanted.held_at(self.pool, self._terms, targets)
-                if held is not None:
-                    return held
-                targets = _without(targets, avoid)
-                connection = await self._connect_targets(targets, wanted, reach)
-                if reuse:
-                    self.pool.add(connection, self._terms)
-                return connection
+                if avoid or not wanted.shared:
+                    return await self._find_and_open(wanted, reach, avoid)
+                return await self._share(wanted, reach)
         except SIPTLSError:
             raise
         except TimeoutError:
             raise reach.cut_short(seconds) from None
+
+    async def _share(self, wanted: Wanted, reach: Reach) -> Connection:
+        """Give the connection that another one is opening, or open one that others may have."""
+        while (outcome := self._openings.join(wanted)) is not None:
+            # Whoever is cancelled here leaves the others alone.
+            joined = of_outcome(await asyncio.shield(asyncio.wrap_future(outcome)))
+            if joined is not None:
+                return joined
+        with self._openings.lead(wanted) as opened:
+            connection = await self._find_and_open(wanted, reach, {})
+            opened(connection)
+            return connection
+
+    async def _find_and_open(
+        self, wanted: Wanted, reach: Reach, avoid: Mapping[Address, PeerRefusedError]
+    ) -> Connection:
+        held = wanted.held(self.pool, self._terms)  # it may be there by now
+        if held is not None:
+            return held
+        targets = await find(
+            self._resolver,
+            wanted.reference,
+            service=wanted.service,
+            host=wanted.host,
+            port=wanted.port,
+        )
+        held = wanted.held_at(self.pool, self._terms, targets)
+        if held is not None:
+            return held
+        targets = without(targets, avoid)
+        connection = await self._connect_targets(targets, wanted, reach)
+        if wanted.reuse:
+            self.pool.add(connection, self._terms)
+        return connection
 
     async def _connect_socket(
         self, reference: ReferenceIdentity, sock: socket.socket
@@ -290,7 +310,7 @@ class TLSClientTransport(Closing):
         reach: Reach,
     ) -> Connection:
         for race in reach.races(targets):
-            sock = await self._first(race, reach)
+            sock = await self._first(race)
             if sock is None:
                 continue
             target = race.winner
@@ -303,16 +323,13 @@ class TLSClientTransport(Closing):
                 race.fail(target, error)
         raise reach.failure()
 
-    async def _first(self, race: Race, reach: Reach) -> socket.socket | None:
+    async def _first(self, race: Race) -> socket.socket | None:
         racing = Racing(race)
         self._racing.add(racing)
         if self._closed:
             racing.stop()
         try:
             return await racing.first()
-        except ConnectionClosedError as error:
-            error.attempts = reach.attempts
-            raise
         finally:
             self._racing.discard(racing)
 
@@ -357,16 +374,3 @@ class TLSClientTransport(Closing):
             driver.abort()
             raise
         return Connection(driver, attempts)
-
-
-def _without(targets: list[Target], avoid: Mapping[Address, PeerRefusedError]) -> list[Target]:
-    """Leave out what was refused; if that is all, it is refused as it was."""
-    left = [target for target in targets if (target.address, target.port) not in avoid]
-    if not left:
-        attempts = [
-            Attempt(address, target.host, avoid[address])
-            for target in targets
-            for address in [(target.address, target.port)]
-        ]
-        raise failure(targets[0].reference, attempts)
-    return left

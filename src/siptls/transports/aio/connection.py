@@ -38,6 +38,11 @@ class Connection(Known, Closing):
         return self._driver.core
 
     @property
+    def world(self) -> object:
+        """Its event loop."""
+        return self._driver.loop
+
+    @property
     def local_address(self) -> Address | None:
         """Our ``(address, port)``; None if the socket has no such thing."""
         return self._driver.local

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import cast
 
-from siptls.errors import ConnectionClosedError, LimitError, SIPTLSError
+from siptls.errors import ConnectionClosedError, LimitError, OperationTimeout, SIPTLSError
 from siptls.transports.sockets import acknowledged, watch_peer
 from siptls.wire.connection import ClientConnection, ServerConnection
 from siptls.wire.events import (
@@ -73,6 +73,7 @@ class Driver(asyncio.BufferedProtocol):
         on_lost: Called when the socket is closed.
 
     Attributes:
+        loop: Its event loop.
         core: The sans-I/O connection.
         address: The peer's, or None if the socket has none.
         local: Our own, or None.
@@ -91,13 +92,13 @@ class Driver(asyncio.BufferedProtocol):
         on_accepted: Callable[[Driver], None] | None = None,
         on_lost: Callable[[Driver], None] | None = None,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self.core = core
         self.address: Address | None = None
         self.local: Address | None = None
         self.on_message: Callable[[Message], None] | None = None
-        self.accepted: asyncio.Future[None] = self._loop.create_future()
-        self.lost: asyncio.Future[None] = self._loop.create_future()
+        self.accepted: asyncio.Future[None] = self.loop.create_future()
+        self.lost: asyncio.Future[None] = self.loop.create_future()
         self.ended: SIPTLSError | None = None
         self._limits = limits
         self._on_refused = on_refused
@@ -161,8 +162,6 @@ class Driver(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Take notice that the socket is closed."""
         self.core.receive_eof(exc if isinstance(exc, OSError) else None)
-        if self.ended is None and self.core.closed is not None:
-            self.core.closed.__cause__ = exc
         self._process()
         self._cut = not self._drained.is_set()
         self._drained.set()
@@ -221,12 +220,19 @@ class Driver(asyncio.BufferedProtocol):
     async def ping(self) -> float:
         """Ping, wait for the pong, and give the seconds between."""
         self.core.ping()
-        start = self._loop.time()
-        answered: asyncio.Future[None] = self._loop.create_future()
+        start = self.loop.time()
+        answered: asyncio.Future[None] = self.loop.create_future()
         self._pings.append(answered)
         self._process()
-        await answered
-        return self._loop.time() - start
+        while not answered.done():
+            await asyncio.wait([answered], timeout=self._limits.pong_timeout)
+            if not answered.done() and "the application" in self._paused:
+                raise OperationTimeout(
+                    f"the pong is behind {self._queued} bytes of messages that nobody receives:"
+                    " receive in another task, or before"
+                )
+        answered.result()
+        return self.loop.time() - start
 
     @property
     def over(self) -> bool:
@@ -346,7 +352,7 @@ class Driver(asyncio.BufferedProtocol):
 
     def _limit_close(self, transport: asyncio.Transport) -> None:
         if self._linger is None:
-            self._linger = self._loop.call_later(self._limits.close_timeout, transport.abort)
+            self._linger = self.loop.call_later(self._limits.close_timeout, transport.abort)
 
     def _write(self, message: bytes | bytearray | memoryview | Message) -> None:
         try:
@@ -397,13 +403,13 @@ class Driver(asyncio.BufferedProtocol):
             if self._timer.when() <= deadline:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(deadline, self._handle_deadline)
+        self._timer = self.loop.call_at(deadline, self._handle_deadline)
 
     def _handle_deadline(self) -> None:
         self._timer = None
         if self._paused:
             return  # it is we who read nothing; it is set again on resuming
-        self.core.handle_deadline(self._loop.time())
+        self.core.handle_deadline(self.loop.time())
         self._process()
 
 

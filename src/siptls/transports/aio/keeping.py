@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeAlias
 
-from siptls.errors import ConnectionClosedError, SIPTLSError
+from siptls.errors import SIPTLSError
 from siptls.transports.aio.closing import Closing
 from siptls.transports.aio.connection import Connection
-from siptls.transports.supervision import Backoff, KeepChange, KeepState, Supervision
+from siptls.transports.supervision import (
+    Backoff,
+    KeepChange,
+    KeepState,
+    OnChange,
+    Supervision,
+    given_up,
+    kept_no_more,
+    tell_change,
+)
 from siptls.trust.decision import PeerRefusedError
 from siptls.wire.telling import Address
 
-__all__ = ["Kept", "OnChange"]
+__all__ = ["Kept"]
 
-_log = logging.getLogger("siptls")
-
-OnChange: TypeAlias = Callable[[KeepChange], object]
 Open: TypeAlias = Callable[[dict[Address, PeerRefusedError]], Awaitable[Connection]]
 
 
@@ -29,7 +34,6 @@ class Kept(Closing):
 
     Attributes:
         name: Whom it leads to, for logs.
-        state: How it is getting on.
         connection: The live connection, or None.
     """
 
@@ -37,7 +41,6 @@ class Kept(Closing):
         self, name: str, open_one: Open, backoff: Backoff, on_change: OnChange | None
     ) -> None:
         self.name = name
-        self.state = KeepState.CONNECTING
         self.connection: Connection | None = None
         self._open = open_one
         self._on_change = on_change
@@ -46,6 +49,11 @@ class Kept(Closing):
         self._retry = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._run())
+
+    @property
+    def state(self) -> KeepState:
+        """How it is getting on."""
+        return self._supervision.state
 
     async def connected(self) -> Connection:
         """Give the live connection, waiting for it.
@@ -57,13 +65,12 @@ class Kept(Closing):
             if self.connection is not None and self.connection.usable:
                 return self.connection
             if self.state is KeepState.CLOSED:
-                raise ConnectionClosedError(f"the connection to {self.name} is kept no more")
+                raise kept_no_more(self.name)
             self._changed.clear()
             await self._changed.wait()
 
     def retry(self) -> None:
         """Try at once: something has changed, so that even who was refused may be accepted now."""
-        self._supervision.changed()
         self._retry.set()
 
     async def aclose(self) -> None:
@@ -87,14 +94,12 @@ class Kept(Closing):
                 self._tell(change)
                 if change.retry_in:
                     await self._pause(change.retry_in)
-        except Exception:  # noqa: BLE001  a fault of ours, or of a resolver
+        except Exception as error:  # noqa: BLE001  a fault of ours, or of a resolver
             # It would end in silence otherwise, and whoever waits would wait for ever.
-            _log.exception("the connection to %s is kept no more", self.name)
-            self._tell(KeepChange(KeepState.CLOSED))
+            self._tell(given_up(self.name, error))
 
     async def _once(self) -> KeepChange:
         """Open a connection, and wait for its end; or for what has come instead."""
-        self._retry.clear()
         supervision = self._supervision
         try:
             connection = await self._open(supervision.refused)
@@ -104,24 +109,18 @@ class Kept(Closing):
         self._tell(supervision.connected(self._loop.time(), connection.attempts))
         await connection.wait_closed()
         self.connection = None
+        self._retry.clear()  # what was asked for while it was there
         return supervision.lost(self._loop.time(), connection.closed)
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._retry.wait()
+                self._retry.clear()
+                self._supervision.changed()
 
     def _tell(self, change: KeepChange) -> None:
-        self.state = change.state
-        self._changed.set()
-        if change.error is not None:
-            _log.warning(
-                "the connection to %s is %s: %s; next try in %.0f s",
-                *(self.name, change.state, change.error, change.retry_in or 0),
-            )
-        if self._on_change is None:
+        if not self._supervision.is_news(change):
             return
-        try:
-            self._on_change(change)
-        except Exception:  # noqa: BLE001  whatever it is, it is the application's
-            _log.exception("on_change failed; the connection to %s is kept all the same", self.name)
+        self._changed.set()
+        tell_change(self.name, change, self._on_change)

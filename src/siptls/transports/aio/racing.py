@@ -6,7 +6,7 @@ import asyncio
 import socket
 from typing import Any
 
-from siptls.errors import ConnectionClosedError, SIPTLSError
+from siptls.errors import SIPTLSError
 from siptls.transports.attempts import not_reached
 from siptls.transports.racing import Race, dial
 from siptls.transports.resolution import Target
@@ -50,7 +50,7 @@ class Racing:
         race = self._race
         while not race.over:
             if self._stopped.done():
-                raise ConnectionClosedError("the transport was closed by us during connect()")
+                raise race.stopped()
             now = self._loop.time()
             while (target := race.begin(now)) is not None:
                 self._tasks[self._loop.create_task(_connect(target))] = target

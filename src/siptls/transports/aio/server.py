@@ -96,7 +96,9 @@ class _ServerTransport(Closing):
         """
         if self._closed.is_set():
             raise ConnectionClosedError("the server is closed: make a new one")
-        sockets = [listening(sock)] if sock is not None else await _bind(host, check_port(port))
+        sockets = (
+            [listening(sock)] if sock is not None else await _bind(host, check_port(port, lowest=0))
+        )
         for listener in sockets:
             self._listeners[listener] = asyncio.create_task(self._accept(listener))
 

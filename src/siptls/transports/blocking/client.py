@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import MappingProxyType
+from weakref import WeakSet
 
 from siptls.arguments import check_callback, kind_of
 from siptls.errors import (
@@ -15,21 +18,25 @@ from siptls.errors import (
     OperationTimeout,
     SIPTLSError,
 )
-from siptls.transports.attempts import port_of
+from siptls.transports.attempts import without
 from siptls.transports.blocking.connection import Closing, Connection, close_all
+from siptls.transports.blocking.keeping import Kept
 from siptls.transports.blocking.racing import first
+from siptls.transports.blocking.stopping import Stop, Until
 from siptls.transports.blocking.timeouts import earlier, end_of, left, timed_out
 from siptls.transports.known import Core
+from siptls.transports.openings import Openings, of_outcome
 from siptls.transports.racing import Reach, no_handshake
 from siptls.transports.resolution import (
     Resolver,
     SystemResolver,
     Target,
-    check_port,
     check_resolver,
     find_blocking,
 )
 from siptls.transports.reuse import IS_POOL, ConnectionPool, Terms, Wanted
+from siptls.transports.supervision import IS_BACKOFF, Backoff, OnChange
+from siptls.trust.decision import PeerRefusedError
 from siptls.trust.dnstrust import IS_DNS_TRUST, DNSTrust
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy, require_policy
@@ -178,11 +185,14 @@ class TLSClientTransport(Closing):
         self._limits = as_limits(limits)
         self._alpn = alpn
         self._keep_alive = keep_alive
-        self._terms = Terms(policy, credential)
+        self._terms = Terms(policy, credential, world=None)
         self.pool: ConnectionPool[Connection] = ConnectionPool() if pool is None else pool
         """The live connections that may be used again."""
         self._lock = threading.Lock()
         self._connections: set[Connection] = set()
+        self._openings: Openings[Connection] = Openings()
+        self._stops: set[Stop] = set()
+        self._kept: WeakSet[Kept] = WeakSet()  # its thread holds each until it is closed
         self._closed = False
 
     def connect(  # noqa: PLR0913  the asyncio transport's, and a timeout
@@ -215,70 +225,177 @@ class TLSClientTransport(Closing):
         Raises:
             OperationTimeout: The ``timeout`` was over; ``.attempts`` tells what was tried.
         """
+        end = self._end_of(timeout)
+        with self._stoppable() as stop:
+            until = Until(end, stop)
+            if sock is not None:
+                if host is not None or port is not None or service is not None:
+                    raise ConfigurationError(
+                        "pass sock=, or host= and port=, but not both; service= asks, too"
+                    )
+                _require_connected(sock)
+                return self._on_socket(sock, ReferenceIdentity.parse(target), timeout, until)
+            wanted = Wanted.of(
+                target, self._dns_trust, host=host, port=port, service=service, reuse=reuse
+            )
+            reach = Reach(wanted.reference, self._limits)
+            try:
+                return self._reach(wanted, reach, until)
+            except SIPTLSError:
+                raise
+            except TimeoutError:
+                error = reach.cut_short(self._seconds(timeout))
+                raise self._cut_short(error, timeout) from None
+
+    def keep(  # noqa: PLR0913  whom, where, and how long to wait
+        self,
+        target: str | ReferenceIdentity,
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        service: str | None = None,
+        backoff: Backoff | None = None,
+        on_change: OnChange | None = None,
+    ) -> Kept:
+        """Open a connection, and open it again whenever it is lost (RFC 5626 §4.5).
+
+        ::
+
+            kept = transport.keep("fabrikam.com")
+            connection = kept.connected(timeout=30)
+
+        Args and errors are those of the asyncio transport's ``keep``. A thread connects, and reads
+        the connection while nobody receives.
+
+        Args:
+            target: As there.
+            host: As there.
+            port: As there.
+            service: As there.
+            backoff: As there.
+            on_change: As there; it is called in that thread.
+        """
+        IS_BACKOFF.check("backoff", backoff)
+        check_callback("on_change", on_change)
+        wanted = Wanted.of(
+            target, self._dns_trust, host=host, port=port, service=service, reuse=True
+        )
+
+        def open_one(avoid: dict[Address, PeerRefusedError], stop: Stop) -> Connection:
+            reach = Reach(wanted.reference, self._limits)
+            try:
+                return self._reach(wanted, reach, Until(self._end_of(None), stop), avoid)
+            except SIPTLSError:
+                raise
+            except TimeoutError:
+                raise reach.cut_short(self._limits.reach_timeout) from None
+
+        with self._lock:
+            self._check_open()
+            kept = Kept(str(wanted.reference), open_one, backoff or Backoff(), on_change)
+            self._kept.add(kept)
+        return kept
+
+    def close(self) -> None:
+        """Close every connection in order, and refuse to open more.
+
+        A question to a resolver that is under way has to come to its end before.
+        """
+        with self._lock:
+            self._closed = True
+            connections, stops = list(self._connections), list(self._stops)
+            kept = list(self._kept)
+        for one in kept:
+            one.close_soon()
+        for stop in stops:
+            stop.stop()
+        close_all(connections)
+        for one in kept:
+            one.close()
+
+    # ------------------------------------------------------------ inside
+
+    def _check_open(self) -> None:
         if self._closed:
             raise ConnectionClosedError("the transport is closed: make a new one")
-        if sock is not None:
-            if host is not None or port is not None or service is not None:
-                raise ConfigurationError(
-                    "pass sock=, or host= and port=, but not both; service= asks, too"
-                )
-            _require_connected(sock)
-            return self._on_socket(sock, ReferenceIdentity.parse(target), timeout)
-        reference = ReferenceIdentity.parse(target)
-        port = port_of(target) if port is None else check_port(port)
-        wanted = Wanted(reference, self._dns_trust, host, port, service, reuse)
+
+    @contextmanager
+    def _stoppable(self) -> Iterator[Stop]:
+        """Give what `close` ends a connect() with."""
+        stop = Stop()
+        with self._lock:
+            self._check_open()
+            self._stops.add(stop)
+        try:
+            yield stop
+        finally:
+            with self._lock:
+                self._stops.discard(stop)
+
+    def _reach(
+        self,
+        wanted: Wanted,
+        reach: Reach,
+        until: Until,
+        avoid: Mapping[Address, PeerRefusedError] = MappingProxyType({}),
+    ) -> Connection:
+        """Give a live connection, or open one; to none of the addresses that are avoided."""
         held = wanted.held(self.pool, self._terms)
         if held is not None:
             return held
-        reach = Reach(reference, self._limits)
-        end = self._end_of(timeout)
-        try:
-            targets = find_blocking(
-                self._resolver,
-                reference,
-                service=service,
-                host=host,
-                port=port,
-                timeout=left(end),
-            )
-            held = wanted.held_at(self.pool, self._terms, targets)
-            if held is not None:
-                return held
-            connection = self._connect_targets(targets, wanted, reach, end)
-        except SIPTLSError:
-            raise
-        except TimeoutError:
-            error = reach.cut_short(self._seconds(timeout))
-            raise self._cut_short(error, timeout) from None
-        if reuse:
+        if avoid or not wanted.shared:
+            return self._find_and_open(wanted, reach, until, avoid)
+        while (outcome := self._openings.join(wanted)) is not None:
+            joined = of_outcome(outcome.result(timeout=left(until.end)))
+            if joined is not None:
+                return joined
+        with self._openings.lead(wanted) as opened:
+            connection = self._find_and_open(wanted, reach, until, avoid)
+            opened(connection)
+            return connection
+
+    def _find_and_open(
+        self,
+        wanted: Wanted,
+        reach: Reach,
+        until: Until,
+        avoid: Mapping[Address, PeerRefusedError],
+    ) -> Connection:
+        held = wanted.held(self.pool, self._terms)  # it may be there by now
+        if held is not None:
+            return held
+        targets = find_blocking(
+            self._resolver,
+            wanted.reference,
+            service=wanted.service,
+            host=wanted.host,
+            port=wanted.port,
+            timeout=left(until.end),
+        )
+        held = wanted.held_at(self.pool, self._terms, targets)
+        if held is not None:
+            return held
+        targets = without(targets, avoid)
+        connection = self._connect_targets(targets, wanted, reach, until)
+        if wanted.reuse:
             self.pool.add(connection, self._terms)
         return connection
-
-    def close(self) -> None:
-        """Close every connection in order, and refuse to open more."""
-        with self._lock:
-            self._closed = True
-            connections = list(self._connections)
-        close_all(connections)
-
-    # ------------------------------------------------------------ inside
 
     def _connect_targets(
         self,
         targets: Sequence[Target],
         wanted: Wanted,
         reach: Reach,
-        end: float | None,
+        until: Until,
     ) -> Connection:
         for race in reach.races(targets):
-            self._check_open(reach)
-            sock = first(race, end)
+            sock = first(race, until)
             if sock is None:
                 continue
             address = race.winner.address, race.winner.port
             expected = wanted.expected(race.winner)
             try:
-                return self._establish(sock, expected, address, reach.attempts, end)
+                return self._establish(sock, expected, address, reach.attempts, until)
             except OperationTimeout:
                 raise TimeoutError from None  # as `first`: all of the time is over
             except (HandshakeError, ConnectionClosedError) as error:
@@ -286,19 +403,13 @@ class TLSClientTransport(Closing):
         raise reach.failure()
 
     def _on_socket(
-        self, sock: socket.socket, reference: ReferenceIdentity, timeout: float | None
+        self, sock: socket.socket, reference: ReferenceIdentity, timeout: float | None, until: Until
     ) -> Connection:
         try:
-            return self._establish(sock, reference, None, [], self._end_of(timeout))
+            return self._establish(sock, reference, None, [], until)
         except OperationTimeout:
             error = no_handshake(self._seconds(timeout))
             raise self._cut_short(error, timeout) from None
-
-    def _check_open(self, reach: Reach) -> None:
-        if self._closed:
-            error = ConnectionClosedError("the transport was closed by us during connect()")
-            error.attempts = reach.attempts
-            raise error
 
     def _end_of(self, timeout: float | None) -> float | None:
         return earlier(end_of(timeout), end_of(self._limits.reach_timeout))
@@ -322,7 +433,7 @@ class TLSClientTransport(Closing):
         reference: ReferenceIdentity,
         address: Address | None,
         attempts: list[Attempt],
-        end: float | None,
+        until: Until,
     ) -> Connection:
         core = ClientConnection(
             self._policy,
@@ -343,9 +454,8 @@ class TLSClientTransport(Closing):
         )
         with self._lock:
             self._connections.add(connection)
-        if self._closed:
-            connection.close()
-        return connection.handshake(timeout=left(end))
+        with until.stop.by(connection.close_soon):
+            return connection.handshake(timeout=left(until.end))
 
     def _forget(self, connection: Connection) -> None:
         with self._lock:

@@ -30,6 +30,7 @@ from siptls.errors import (
     OperationTimeout,
     SIPTLSError,
 )
+from siptls.transports.blocking.stopping import Waker
 from siptls.transports.blocking.timeouts import earlier, end_of, left, milliseconds, timed_out
 from siptls.transports.known import Core, Known
 from siptls.transports.sockets import acknowledged, watch_peer
@@ -103,15 +104,13 @@ class Connection(Known, Closing):
     ) -> None:
         # Whoever comes to wait while another one drives wakes him, if he has to look again.
         try:
-            sock.setblocking(False)
-            self._waker, self._woken = socket.socketpair()
-        except OSError as error:
+            self._waker = Waker()
+        except ConnectionClosedError:
             sock.close()
-            raise ConnectionClosedError(f"cannot watch the socket: {error.strerror}") from error
+            raise
+        sock.setblocking(False)
         watch_peer(sock, limits)
         self._counted = acknowledged(sock)  # what the kernel counted before
-        self._waker.setblocking(False)
-        self._woken.setblocking(False)
         self._on_released = on_released
         self._sock = sock
         self._core = core
@@ -141,7 +140,7 @@ class Connection(Known, Closing):
         self._broken = False  # the socket takes no more bytes
         self._eof = False  # the peer has closed its half, or the socket is broken
         self._closing: float | None = None  # until when the peer has time for its part
-        self._closer = 0  # the thread that closes
+        self._closer: int | None = None  # the thread that does it, the others wait
         self._releasing = False
         self._released = False
         self._last_read = time.monotonic()
@@ -151,6 +150,11 @@ class Connection(Known, Closing):
     @property
     def _known(self) -> Core:
         return self._core
+
+    @property
+    def world(self) -> object:
+        """Threads: it can be used anywhere, but in no event loop."""
+        return None
 
     @property
     def remote_address(self) -> Address | None:
@@ -248,14 +252,39 @@ class Connection(Known, Closing):
             self._wait(lambda: self._pongs >= mine, timeout, "ping")
         return time.monotonic() - start
 
+    def wait_closed(self, *, timeout: float | None = None) -> None:
+        """Wait until the connection is over; `closed` then tells why, and `close` frees the socket.
+
+        What comes is read meanwhile, and kept for `receive`, as far as ``Limits.read_buffer`` goes.
+
+        Raises:
+            OperationTimeout: It is not over yet.
+        """
+        end = end_of(timeout)
+        with self._lock:
+            self._readers += 1
+            try:
+                self._push()
+                while self._ended is None and self._closing is None:
+                    if end is not None and time.monotonic() >= end:
+                        raise timed_out("the connection", timeout)
+                    if self._is_full:
+                        self._changed.wait(left(end))
+                    else:
+                        self._drive(end)
+            finally:
+                self._readers -= 1
+
     def close(self) -> None:
         """Close in order, and return when the socket is closed.
 
         Whoever is in `receive` gets ConnectionClosedError at once. The peer has
         ``Limits.close_timeout`` to do its part. Closing twice is no error.
         """
-        self._close_soon()
-        if self._closer == threading.get_ident():
+        self.close_soon()
+        with self._lock:
+            mine = self._is_closer()
+        if mine:
             self._finish()
             return
         with self._lock:  # another thread does it
@@ -263,17 +292,16 @@ class Connection(Known, Closing):
             while not self._released and time.monotonic() < end:
                 self._changed.wait(left(end))
 
-    def _close_soon(self) -> None:
-        """Say that we close, and wait for nothing; `close` does the rest."""
+    def close_soon(self) -> None:
+        """Say that we close, and wait for nothing; `close` does the rest. Transports call it."""
         with self._lock:
             if self._closing is None:
                 self._closing = time.monotonic() + self._limits.close_timeout
-                self._closer = threading.get_ident()
                 self._core.close()
                 self._take_events()
                 self._push()
                 self._changed.notify_all()
-        self._wake()
+        self._waker.wake()
 
     # ------------------------------------------------------------ the handshake
 
@@ -385,7 +413,7 @@ class Connection(Known, Closing):
         interest |= select.POLLOUT if self._unsent else 0
         if self._driving:
             if interest & ~self._interest:
-                self._wake()
+                self._waker.wake()
             self._changed.wait(left(end))
             return
         self._driving, self._interest = True, interest
@@ -421,11 +449,11 @@ class Connection(Known, Closing):
         """Wait, and read; nothing at the end of the socket, None if it was not for reading."""
         poll = select.poll()
         poll.register(self._sock, interest)
-        poll.register(self._woken, select.POLLIN)
+        poll.register(self._waker, select.POLLIN)
         ready = [number for number, _ in poll.poll(milliseconds(end))]
         try:
-            if self._woken.fileno() in ready:
-                self._woken.recv(1024)
+            if self._waker.fileno() in ready:
+                self._waker.clear()
             if interest & select.POLLIN and self._sock.fileno() in ready:
                 return self._sock.recv(_READ_SIZE)
         except (BlockingIOError, InterruptedError):
@@ -492,20 +520,23 @@ class Connection(Known, Closing):
                 else:
                     tell_end(event.reason, self.remote_address)
 
-    def _wake(self) -> None:
-        with suppress(OSError):  # it is awake already, or closed
-            self._waker.send(b"x")
-
     # ------------------------------------------------------------ the end
+
+    def _is_closer(self) -> bool:
+        """Whether it is for this thread to close, as it is for the first that asks; locked."""
+        if self._closer is None:
+            self._closer = threading.get_ident()
+        return self._closer == threading.get_ident()
 
     def _abort(self, error: SIPTLSError) -> None:
         with self._lock:
             if self._ended is None:
                 self._ended = error
             if self._closing is None:
-                self._closing, self._closer = time.monotonic(), threading.get_ident()
+                self._closing = time.monotonic()
+            self._is_closer()
             self._changed.notify_all()
-        self._wake()
+        self._waker.wake()
         self._release()
 
     def _finish(self, end: float | None = None) -> None:
@@ -513,7 +544,7 @@ class Connection(Known, Closing):
         with self._lock:
             if self._closing is None:
                 self._closing = earlier(end, time.monotonic() + self._limits.close_timeout)
-                self._closer = threading.get_ident()
+            self._is_closer()
             if not self._releasing:
                 self._flush(self._closing, last=True)
                 self._unsent.clear()
@@ -534,13 +565,13 @@ class Connection(Known, Closing):
                 return
             self._releasing = True
             while self._driving:
-                self._wake()
+                self._waker.wake()
                 self._changed.wait(0.1)
             if self._ended is None:
                 self._core.receive_eof()
                 self._take_events()
-            for sock in (self._sock, self._waker, self._woken):
-                sock.close()
+            self._sock.close()
+            self._waker.close()
             self._released = True
             self._changed.notify_all()
         self._tell()
@@ -551,7 +582,7 @@ class Connection(Known, Closing):
 def close_all(connections: Sequence[Connection]) -> None:
     """Close them all at once: together they take no longer than one."""
     for connection in connections:
-        connection._close_soon()  # noqa: SLF001  a part of close, for this module
+        connection.close_soon()
     for connection in connections:
         connection.close()
 

@@ -12,6 +12,7 @@ import socket
 import time
 
 from siptls.transports.attempts import not_reached
+from siptls.transports.blocking.stopping import Until, Waker
 from siptls.transports.blocking.timeouts import earlier, end_of, milliseconds
 from siptls.transports.racing import Race, dial
 from siptls.transports.resolution import Target
@@ -19,21 +20,31 @@ from siptls.transports.resolution import Target
 __all__ = ["first"]
 
 
-def first(race: Race, end: float | None) -> socket.socket | None:
+def first(race: Race, until: Until) -> socket.socket | None:
     """Give the socket that connected first; None if all addresses have failed.
 
     Raises:
         TimeoutError: The end has come; nothing is left open.
+        ConnectionClosedError: It was stopped.
     """
+    with Waker() as waker, until.stop.by(waker.wake):
+        return _run(race, until, waker)
+
+
+def _run(race: Race, until: Until, waker: Waker) -> socket.socket | None:
     running: dict[Target, socket.socket] = {}
     try:
         while not race.over:
+            if until.stop.stopped:
+                raise race.stopped()
             now = time.monotonic()
-            if end is not None and now >= end:
+            if until.end is not None and now >= until.end:
                 raise TimeoutError
             while (target := race.begin(now)) is not None:
                 _begin(race, target, running)
-            won = _look(race, running, earlier(end_of(max(0.0, race.wakes - now)), end))
+            won = _look(
+                race, running, waker, earlier(end_of(max(0.0, race.wakes - now)), until.end)
+            )
             if won is not None:
                 return won
             for target in race.late(time.monotonic()):
@@ -55,12 +66,13 @@ def _begin(race: Race, target: Target, running: dict[Target, socket.socket]) -> 
 
 
 def _look(
-    race: Race, running: dict[Target, socket.socket], end: float | None
+    race: Race, running: dict[Target, socket.socket], waker: Waker, end: float | None
 ) -> socket.socket | None:
     """Wait, and see who has failed, and who has won."""
     if not running:
         return None
     poll = select.poll()
+    poll.register(waker, select.POLLIN)
     for sock in running.values():
         poll.register(sock, select.POLLOUT)
     ready = {number for number, _ in poll.poll(milliseconds(end))}

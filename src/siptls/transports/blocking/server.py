@@ -106,7 +106,7 @@ class _ServerTransport(Closing):
         """
         if self._closed.is_set():
             raise ConnectionClosedError("the server is closed: make a new one")
-        sockets = [listening(sock)] if sock is not None else _bind(host, check_port(port))
+        sockets = [listening(sock)] if sock is not None else _bind(host, check_port(port, lowest=0))
         for one in sockets:
             thread = threading.Thread(target=self._accept, args=[one], daemon=True)
             self._listeners[one] = thread
