@@ -15,6 +15,7 @@ from sip import request
 from siptls import (
     Backoff,
     ConfigurationError,
+    Connection,
     ConnectionClosedError,
     KeepChange,
     KeepState,
@@ -188,6 +189,26 @@ async def test_what_should_never_happen_leaves_nobody_waiting(
         assert "ZeroDivisionError" in str(seen[-1].error)
         assert kept.state is KeepState.CLOSED
     assert "is kept no more" in caplog.text
+
+
+async def test_who_closes_may_be_cancelled_and_it_ends_all_the_same() -> None:
+    """The peer takes its time to close; whoever waited for that goes, and nothing is left."""
+    opened = asyncio.Event()
+
+    async def stay(_: Connection) -> None:
+        await opened.wait()
+
+    async with serving(stay) as server, client() as transport:
+        kept = transport.keep("contoso.com", **server.place)
+        connection = await kept.connected()
+        closing = asyncio.create_task(kept.aclose())
+        await until(lambda: connection.closed is not None or closing.done())
+        closing.cancel()
+        await asyncio.wait([closing])
+        opened.set()
+        await kept.aclose()
+        assert kept.state is KeepState.CLOSED
+        assert connection.closed is not None
 
 
 async def test_faulty_arguments_are_told_at_once() -> None:

@@ -279,6 +279,30 @@ async def test_a_blocking_connection_that_the_peer_has_closed_is_not_given() -> 
             await asyncio.to_thread(transport.close)
 
 
+async def test_a_connection_is_given_only_where_it_can_be_used() -> None:
+    """Neither to another event loop, nor from threads to asyncio, nor back."""
+    async with two_domains("sip:a.example") as (_, place):
+        pool: Any = ConnectionPool()
+        options: Any = {**place, "pool": pool}
+
+        def threads() -> None:
+            with sync.TLSClientTransport(POLICY, **options) as transport:
+                assert isinstance(transport.connect("a.example"), sync.Connection)
+                assert len(pool) == 2
+
+        async def another_loop() -> None:
+            async with TLSClientTransport(POLICY, **options) as transport:
+                assert await (await transport.connect("a.example")).ping() > 0
+                assert len(pool) == 2
+
+        async with TLSClientTransport(POLICY, **options) as transport:
+            first = await transport.connect("a.example")
+            await asyncio.to_thread(threads)
+            await asyncio.to_thread(asyncio.run, another_loop())
+            assert await transport.connect("a.example") is first
+            assert len(pool) == 1
+
+
 # ---------------------------------------------------------------- at the same time
 
 

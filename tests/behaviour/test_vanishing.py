@@ -192,6 +192,40 @@ async def test_every_send_to_a_peer_that_reads_nothing_ends_in_time() -> None:
     assert most <= STUCK.write_buffer + (SENDERS + 1) * (len(PIECE) + 100)
 
 
+async def test_pongs_are_no_proof_that_anything_is_read() -> None:
+    """The peer answers before it is asked, and reads nothing: what we send is what counts."""
+    user_timeout()
+    listener = loopback(receive_buffer=4096)
+    over = threading.Event()
+
+    def answer_unasked(peer: SSL.Connection) -> None:
+        with contextlib.suppress(SSL.Error):
+            while not over.wait(0.02):
+                peer.send(b"\r\n")
+
+    with silent_server(listener) as accepted:
+        sock = connected(listener)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+        async with client(limits=STUCK, keep_alive=KEEP_ALIVE) as transport:
+            connection = await transport.connect("sip:contoso.com", sock=sock)
+            peer = await asyncio.to_thread(accepted.get, timeout=20)
+            answering = asyncio.create_task(asyncio.to_thread(answer_unasked, peer))
+            sending = asyncio.create_task(send_one_by_one(connection))
+            error, _ = await end_of(connection, STUCK.gone_timeout)
+            over.set()
+            await answering
+            assert isinstance(await sending, ConnectionClosedError)
+    assert GONE in str(error)
+
+
+async def send_one_by_one(connection: Connection) -> SIPTLSError:
+    while True:
+        try:
+            await connection.send(PIECE)
+        except SIPTLSError as error:
+            return error
+
+
 def waiting(connection: Connection) -> int:
     """Bytes that the kernel has not taken."""
     transport = connection._driver._transport

@@ -156,6 +156,12 @@ async def test_a_failed_naptr_is_logged_and_srv_is_used(
     assert "no answer from DNS for x.test NAPTR" in caplog.text
 
 
+async def test_without_naptr_nobody_knows_that_a_domain_has_nothing() -> None:
+    """It might be reached by an SRV name that only its NAPTR record says."""
+    async with saying({"x.test NAPTR": "SERVFAIL"}) as (_, resolver):
+        assert "NAPTR x.test" in await fails(resolver, "x.test", negative=False)
+
+
 @pytest.mark.parametrize("failure", ["SERVFAIL", None])
 async def test_a_failed_srv_is_no_reason_to_ask_the_domain(failure: str | None) -> None:
     answers: dict[str, Any] = {"_sips._tcp.x.test SRV": failure, "x.test A": ["192.0.2.1"]}

@@ -19,6 +19,7 @@ from siptls import (
     LimitError,
     Limits,
     Message,
+    OperationTimeout,
     ServerConnection,
     SIPTLSError,
     TLSServerTransport,
@@ -262,6 +263,23 @@ async def test_a_ping_that_was_given_up_takes_its_own_pong() -> None:
         given_up.cancel()
         assert await connection.ping() > 0
         assert given_up.cancelled()
+
+
+async def test_a_ping_behind_messages_that_nobody_receives_is_no_endless_wait() -> (
+    None
+):
+    async def flood(connection: Connection) -> None:
+        await connection.send(request(body=b"x" * 5000))
+        await connection.wait_closed()
+
+    limits = Limits(pong_timeout=0.05, read_buffer=1000)
+    async with serving(flood) as server, client(limits=limits) as transport:
+        connection = await transport.connect("contoso.com", **server.place)
+        await until(lambda: connection._driver._paused)
+        with pytest.raises(OperationTimeout, match="messages that nobody receives"):
+            await connection.ping()
+        await connection.receive()
+        assert await connection.ping() > 0
 
 
 async def test_a_ping_fails_when_no_pong_comes() -> None:

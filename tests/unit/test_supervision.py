@@ -14,6 +14,7 @@ from siptls import (
     ConfigurationError,
     ConnectionClosedError,
     Decision,
+    KeepChange,
     KeepState,
     PeerRefusedError,
     SIPTLSError,
@@ -94,6 +95,36 @@ def test_who_was_not_reached_is_not_refused() -> None:
     assert set(watching.refused) == {HERE}
     watching.connected(0.0, [refused(THERE)])
     assert set(watching.refused) == {HERE, THERE}
+
+
+def test_a_dns_that_names_ever_new_addresses_fills_no_memory() -> None:
+    watching = supervision()
+    for number in range(3000):
+        watching.failed(failure(REFUSAL, refused((f"2001:db8::{number:x}", 5061))))
+    assert len(watching.refused) == 1024
+    assert ("2001:db8::bb7", 5061) in watching.refused, "the newest are kept"
+
+
+def test_while_all_are_refused_they_are_looked_for_in_silence() -> None:
+    watching = supervision()
+    trying = KeepChange(KeepState.CONNECTING)
+    assert watching.state is KeepState.CONNECTING
+    assert watching.is_news(trying)
+    change = watching.failed(failure(REFUSAL, refused(HERE)))
+    assert watching.is_news(change)
+    assert not watching.is_news(trying)
+    assert not watching.is_news(watching.failed(failure(REFUSAL, refused(HERE))))
+    assert watching.state is KeepState.REFUSED
+    assert watching.is_news(watching.failed(GONE)), "another reason"
+    assert watching.is_news(trying)
+    assert watching.is_news(change)
+    watching.changed()
+    assert watching.is_news(trying), "everybody is connected to again"
+
+
+def test_the_longest_wait_is_no_shorter_than_the_first() -> None:
+    with pytest.raises(ConfigurationError, match="which is 5 s: not 1"):
+        Backoff(base=5, longest=1)
 
 
 @pytest.mark.parametrize("bad", [0, -1, True, "30", float("nan")])
