@@ -265,9 +265,7 @@ async def test_a_ping_that_was_given_up_takes_its_own_pong() -> None:
         assert given_up.cancelled()
 
 
-async def test_a_ping_behind_messages_that_nobody_receives_is_no_endless_wait() -> (
-    None
-):
+async def test_a_ping_behind_messages_that_nobody_receives_is_no_endless_wait() -> None:
     async def flood(connection: Connection) -> None:
         await connection.send(request(body=b"x" * 5000))
         await connection.wait_closed()

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from domains import LONGEST
 from impostors import CONTOSO, STRANGER, policy
 from OpenSSL import SSL
+from sip import request
 
 from siptls import (
     ALPN,
@@ -30,6 +31,7 @@ from siptls import (
     Evidence,
     HandshakeError,
     Limits,
+    MessageReceived,
     MTLSServerTransport,
     PeerRefused,
     PeerRefusedError,
@@ -653,34 +655,24 @@ def test_a_server_that_chooses_what_was_not_offered(tls_version: str) -> None:
     assert isinstance(client.closed, HandshakeError)
 
 
-def test_the_refusal_of_another_connection_is_taken_for_none() -> None:
-    """A thread may pick up from the context what belongs to another one."""
+def test_a_refusal_leaves_nothing_that_another_connection_could_pick_up(tls_version: str) -> None:
+    """What a callback has raised, pyOpenSSL raises again in whichever connection reads next."""
     client = ClientConnection(ENTERPRISE, "contoso.com", credential=OURS)
     server = several(alpn=ALPN.REQUIRE)
     connected(client, server)
-    helper = server._engine._connection.get_context()._alpn_select_helper
-    assert helper is not None
-    helper._problems.append(hello.NoProtocolError())
-    client.ping()
+    context = raw_context(OURS)
+    context.set_alpn_protos([b"h2"])
+    refused, raw = several(alpn=ALPN.REQUIRE), Raw(context)
+    raw.connection.set_tlsext_host_name(b"contoso.com")
+    shake(refused, raw)
+    assert isinstance(refused.closed, HandshakeError)
+    assert refused._engine._connection.get_context() is server._engine._connection.get_context()
+    client.send(request())
     server.receive_data(client.data_to_send())
-    assert server.established
-    assert helper._problems == []
-    client.close()
-    server.receive_data(client.data_to_send())
-    assert isinstance(server.closed, ConnectionClosedError)
-    assert server.closed.orderly
-
-
-def test_the_refusal_of_another_connection_does_not_hide_how_this_one_ends() -> None:
-    client = ClientConnection(ENTERPRISE, "contoso.com", credential=OURS)
-    server = several(alpn=ALPN.REQUIRE)
-    connected(client, server)
-    helper = server._engine._connection.get_context()._alpn_select_helper
-    assert helper is not None
-    helper._problems.append(hello.NoProtocolError())
-    server.receive_eof()
-    assert isinstance(server.closed, ConnectionClosedError)
-    assert "cut off" in str(server.closed)
+    assert [type(event) for event in server.events()][-1:] == [MessageReceived]
+    for helper in ("_alpn_select_helper", "_verify_helper"):
+        ours = getattr(server._engine._connection.get_context(), helper)
+        assert ours._problems == []
 
 
 @pytest.mark.parametrize("wrong", [None, "offer", True])

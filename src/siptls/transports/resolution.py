@@ -23,6 +23,7 @@ __all__ = [
     "StaticResolver",
     "SystemResolver",
     "Target",
+    "check_alone",
     "check_host",
     "check_port",
     "check_resolver",
@@ -299,6 +300,16 @@ def check_host(host: object) -> None:
             f"host= is a host name or an IP address alone, such as '192.0.2.1' or '2001:db8::1',"
             f" not {printable(host)!r}; the port is port="
         )
+
+
+def check_alone(host: object, port: object, service: object) -> None:
+    """Check that whoever passes a socket says nothing else of where it leads.
+
+    Raises:
+        ConfigurationError: He does.
+    """
+    if host is not None or port is not None or service is not None:
+        raise ConfigurationError("pass sock=, or host= and port=, but not both; service= asks, too")
 
 
 def check_service(service: object) -> None:

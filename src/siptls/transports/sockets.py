@@ -6,15 +6,17 @@ import math
 import socket
 import struct
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from siptls.wire.limits import Limits
 
-__all__ = ["acknowledged", "watch_peer"]
+__all__ = ["acknowledged", "closing_if_it_fails", "watch_peer"]
 
 # Of gone_timeout, what passes before the first probe, and how many probes share the rest.
 _QUIET_PART = 2 / 3
 _PROBES = 3
+_LONGEST = 32767.0  # seconds: Linux takes no more for a probe
 
 
 # Where tcpi_bytes_acked stands in Linux's struct tcp_info, since 4.1; it never moves.
@@ -30,7 +32,7 @@ def acknowledged(sock: socket.socket | None) -> int | None:
         return None
     try:
         told = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKNOWLEDGED.size)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: uvloop's, of one that is closed
         return None
     if len(told) < _ACKNOWLEDGED.size:
         return None
@@ -44,15 +46,27 @@ def watch_peer(sock: socket.socket, limits: Limits) -> None:
     has to be taken (RFC 5482). Where the system, or the socket, knows no such option, it has to do
     without: keep-alives find the rest.
     """
-    quiet = max(1, math.floor(limits.gone_timeout * _QUIET_PART))
-    between = max(1, math.floor((limits.gone_timeout - quiet) / _PROBES))
-    with suppress(OSError):
+    seconds = min(limits.gone_timeout, _LONGEST)
+    quiet = max(1, math.floor(seconds * _QUIET_PART))
+    between = max(1, math.floor((seconds - quiet) / _PROBES))
+    with suppress(OSError, ValueError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
         ("TCP_KEEPIDLE", quiet),
         ("TCP_KEEPINTVL", between),
         ("TCP_KEEPCNT", _PROBES),
-        ("TCP_USER_TIMEOUT", math.ceil(limits.gone_timeout * 1000)),
+        ("TCP_USER_TIMEOUT", math.ceil(seconds * 1000)),
     ):
-        with suppress(OSError, AttributeError, OverflowError):
+        with suppress(OSError, ValueError, AttributeError):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+@contextmanager
+def closing_if_it_fails(sock: object) -> Iterator[None]:
+    """Close a socket that was passed to us, if nothing comes of it."""
+    try:
+        yield
+    except BaseException:
+        if isinstance(sock, socket.socket):
+            sock.close()
+        raise

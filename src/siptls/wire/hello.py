@@ -5,9 +5,10 @@ them the name means is said by `select`; the callback puts that context in place
 server are made alike, so that whoever is judged under one is judged under the other; and OpenSSL
 goes on to call the verify callback of the first, which is why the first is kept.
 
-pyOpenSSL keeps an exception of a callback in the *context*, from where any connection may pick it
-up. So nothing is raised here but `NoProtocolError`: OpenSSL needs it for alert 120, and any other
-connection that picks it up takes it for what it is mostly told anyway, that bytes are missing.
+pyOpenSSL keeps an exception of a callback in the *context*, and raises it in whatever connection of
+that context reads next, in place of what that has read. A stranger's hello would cost others their
+messages. So nothing is ever raised here: a callback notes the fault, and the engine ends the
+handshake and sends the alert itself.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from attrs import define, field
 from OpenSSL import SSL
 
 from siptls.arguments import Kind
+from siptls.errors import Alert
 from siptls.trust.names import listed, printable
 from siptls.wire.credential import Credential, select
 
@@ -28,7 +30,6 @@ __all__ = [
     "IS_ALPN",
     "PROTOCOL",
     "Hello",
-    "NoProtocolError",
     "answer_name",
     "answer_protocols",
     "server_name",
@@ -37,6 +38,7 @@ __all__ = [
 _log = logging.getLogger("siptls")
 
 PROTOCOL = b"sip/2"  # IANA, TLS ALPN Protocol IDs
+_INTERNAL_ERROR, _NO_APPLICATION_PROTOCOL = 80, 120
 # OpenSSL takes a server name of 255 bytes (RFC 1035 §3.1), each of which is shown as up to four.
 _MAX_SHOWN = 4 * 255
 
@@ -55,10 +57,6 @@ class ALPN(StrEnum):
 IS_ALPN = Kind(ALPN, "write ALPN.OFFER, ALPN.REQUIRE or ALPN.OFF")
 
 
-class NoProtocolError(SSL.WantReadError):
-    """Has OpenSSL send alert 120. It may come up in another connection, where it means nothing."""
-
-
 @define
 class Hello:
     """What one connection's callbacks know of the hello. It has no reference to the connection.
@@ -68,12 +66,14 @@ class Hello:
         contexts: Our credentials, the default first, each with its context.
         credential: The one that is shown; a server shows the default if no other is asked for.
         fault: Why the handshake must end; empty if it may go on.
+        alert: What a client is told then (RFC 8446 §6.2); None once it is too late.
     """
 
     alpn: ALPN
     contexts: dict[Credential | None, SSL.Context]
     credential: Credential | None = field(init=False)
     fault: str = ""
+    alert: Alert | None = None
 
     def __attrs_post_init__(self) -> None:
         self.credential = next(iter(self.contexts))
@@ -112,16 +112,13 @@ def answer_name(connection: SSL.Connection) -> None:
     except Exception as error:  # noqa: BLE001  whatever it is, this connection ends, and no other
         _log.exception("choosing a credential failed, so the connection is refused")
         hello.fault = f"no credential could be chosen for the server name: {error}; see the log"
+        hello.alert = Alert(_INTERNAL_ERROR)
 
 
 def answer_protocols(
     connection: SSL.Connection, offered: list[bytes]
 ) -> Any:  # pyOpenSSL keeps the type of NO_OVERLAPPING_PROTOCOLS to itself
-    """Take ``sip/2`` if it is offered (RFC 7301 §3.2).
-
-    Raises:
-        NoProtocolError: It is not, and is required.
-    """
+    """Take ``sip/2`` if it is offered (RFC 7301 §3.2)."""
     if PROTOCOL in offered:
         return PROTOCOL
     hello: Hello = connection.get_app_data().hello
@@ -130,7 +127,7 @@ def answer_protocols(
             f"the client offers the ALPN protocols {_shown(offered)}, and 'sip/2' is required; let"
             " it offer 'sip/2', or pass alpn=ALPN.OFFER here"
         )
-        raise NoProtocolError
+        hello.alert = Alert(_NO_APPLICATION_PROTOCOL)
     return SSL.NO_OVERLAPPING_PROTOCOLS
 
 

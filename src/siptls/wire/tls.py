@@ -36,7 +36,6 @@ from siptls.wire.hello import (
     IS_ALPN,
     PROTOCOL,
     Hello,
-    NoProtocolError,
     answer_name,
     answer_protocols,
     server_name,
@@ -134,6 +133,8 @@ def _new_context(credential: Credential | None, kind: _Kind) -> SSL.Context:
 
 
 _HANDSHAKE_FAILURE, _CERTIFICATE_REQUIRED = 40, 116
+# A record with an alert in it, without protection (RFC 8446 §5.1), and its level.
+_ALERT, _FATAL = b"\x15\x03\x03\x00\x02", 2
 
 
 @frozen
@@ -300,14 +301,18 @@ class TLSEngine:
     def _require_sound_hello(self) -> None:
         """End the handshake if the hello does not allow it to go on.
 
-        Where OpenSSL sends no alert, its flight is dropped, so that the peer's handshake does not
-        end well either, if it has not ended yet.
+        OpenSSL's flight is dropped, so that the peer's handshake does not end well either, if it
+        has not ended yet. A server that has sent nothing sends an alert in the clear, as it
+        belongs there (RFC 8446 §6.2).
         """
-        fault = self._judgement.hello.fault
-        if fault:
-            if self._judgement.sent is None:
-                self.outgoing()
-            raise HandshakeError(fault)
+        hello = self._judgement.hello
+        if not hello.fault:
+            return
+        self.outgoing()
+        if hello.alert is not None:
+            self._judgement.sent = hello.alert
+            self._outgoing = [_ALERT + bytes([_FATAL, hello.alert.code])]
+        raise HandshakeError(hello.fault)
 
     def decrypt(self, data: bytes | memoryview) -> Iterator[bytes]:
         """Take bytes from the network; give those of the application as they become readable.
@@ -368,10 +373,6 @@ class TLSEngine:
         why = _network_failure(error)
         self._connection.bio_shutdown()
         failure = self._last()
-        if isinstance(failure, NoProtocolError):  # that of another connection has hidden ours
-            failure = self._last()
-            if not isinstance(failure, SSL.ZeroReturnError):  # only this is told twice
-                failure = SSL.SysCallError()
         if self._established and _is_gone(error) and self._judgement.received is None:
             return ConnectionClosedError(f"{why}; what was sent last may be missing")
         told = self._failure(failure) if self._established else self._handshake_failure(failure)

@@ -28,10 +28,12 @@ from siptls.transports.resolution import (
     Resolver,
     SystemResolver,
     Target,
+    check_alone,
     check_resolver,
     find,
 )
 from siptls.transports.reuse import IS_POOL, ConnectionPool, Terms, Wanted
+from siptls.transports.sockets import closing_if_it_fails
 from siptls.transports.supervision import IS_BACKOFF, Backoff, OnChange
 from siptls.trust.decision import PeerRefusedError
 from siptls.trust.dnstrust import IS_DNS_TRUST, DNSTrust
@@ -151,14 +153,12 @@ class TLSClientTransport(Closing):
 
             ``.attempts`` of the error has one entry for each address that was tried.
         """
-        if self._closed:
-            raise ConnectionClosedError("the transport is closed: make a new one")
         if sock is not None:
-            if host is not None or port is not None or service is not None:
-                raise ConfigurationError(
-                    "pass sock=, or host= and port=, but not both; service= asks, too"
-                )
-            return await self._connect_socket(ReferenceIdentity.parse(target), sock)
+            with closing_if_it_fails(sock):
+                self._check_open()
+                check_alone(host, port, service)
+                return await self._connect_socket(ReferenceIdentity.parse(target), sock)
+        self._check_open()
         wanted = Wanted.of(
             target, self._dns_trust, host=host, port=port, service=service, reuse=reuse
         )
@@ -197,8 +197,7 @@ class TLSClientTransport(Closing):
             ConfigurationError: An argument cannot be meant.
             ConnectionClosedError: The transport is closed.
         """
-        if self._closed:
-            raise ConnectionClosedError("the transport is closed: make a new one")
+        self._check_open()
         IS_BACKOFF.check("backoff", backoff)
         check_callback("on_change", on_change)
         wanted = Wanted.of(
@@ -225,6 +224,10 @@ class TLSClientTransport(Closing):
         await asyncio.gather(*lost, *(race.wait_ended() for race in races))
 
     # ------------------------------------------------------------ inside
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConnectionClosedError("the transport is closed: make a new one")
 
     @property
     def _terms(self) -> Terms:
@@ -287,12 +290,12 @@ class TLSClientTransport(Closing):
         self, reference: ReferenceIdentity, sock: socket.socket
     ) -> Connection:
         loop = asyncio.get_running_loop()
-        driver = self._driver(reference, None)
         try:
             sock.getpeername()
-            await loop.create_connection(lambda: driver, sock=sock)
+            driver = self._driver(reference, None)
+            self._drivers.add(driver)
+            await driver.begin(loop.create_connection(lambda: driver, sock=sock))
         except (OSError, ValueError) as error:
-            sock.close()
             raise ConfigurationError(f"sock= is no connected stream socket: {error}") from error
         seconds = self._limits.reach_timeout
         try:
@@ -355,17 +358,12 @@ class TLSClientTransport(Closing):
         loop = asyncio.get_running_loop()
         self._drivers.add(driver)
         try:
-            await loop.create_connection(lambda: driver, sock=sock)
+            await driver.begin(loop.create_connection(lambda: driver, sock=sock))
         except OSError as error:  # it was reset at once
-            self._drivers.discard(driver)
             sock.close()
             raise not_reached(target, error) from error
-        except asyncio.CancelledError:
-            driver.abort()
-            raise
 
     async def _establish(self, driver: Driver, attempts: list[Attempt]) -> Connection:
-        self._drivers.add(driver)
         if self._closed:
             driver.close()
         try:

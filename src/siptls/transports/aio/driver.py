@@ -17,8 +17,8 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
 
 from siptls.errors import ConnectionClosedError, LimitError, OperationTimeout, SIPTLSError
 from siptls.transports.sockets import acknowledged, watch_peer
@@ -122,6 +122,36 @@ class Driver(asyncio.BufferedProtocol):
         self._paused: set[str] = set()  # what is waited for before more is read
         self._half_closed = False
 
+    async def begin(self, beginning: Coroutine[Any, Any, object]) -> None:
+        """Have the loop give us our socket; whoever is cancelled meanwhile lets that end first.
+
+        Args:
+            beginning: The loop's own coroutine. If it were cancelled, uvloop would close the
+                socket, and never say that it is lost.
+
+        Raises:
+            OSError: The connection was reset at once.
+        """
+        begun = self.loop.create_task(beginning)
+        try:
+            await asyncio.shield(begun)
+        except asyncio.CancelledError:
+            begun.add_done_callback(self._cut_off)
+            raise
+        except BaseException:
+            self._never_began()
+            raise
+
+    def _cut_off(self, begun: asyncio.Task[object]) -> None:
+        if begun.cancelled() or begun.exception() is not None:
+            self._never_began()
+        else:
+            self.abort()
+
+    def _never_began(self) -> None:
+        if not self.lost.done():
+            self.connection_lost(None)
+
     # ------------------------------------------------------------ called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -135,8 +165,10 @@ class Driver(asyncio.BufferedProtocol):
         self.address = address_of(transport.get_extra_info("peername"))
         self.local = address_of(transport.get_extra_info("sockname"))
         self._process()
-        if self.ended is not None:
-            transport.abort()  # closed before it began
+        if self.ended is not None:  # closed before it began
+            # Inside of this method, uvloop would begin to read what is closed, and libuv end the
+            # whole process for it.
+            self.loop.call_soon(transport.abort)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Give the loop a place to read into."""

@@ -169,14 +169,11 @@ class _ServerTransport(Closing):
                 on_lost=self._forget,
             )
             self._drivers.add(driver)
-            await loop.connect_accepted_socket(lambda: driver, sock)
+            await driver.begin(loop.connect_accepted_socket(lambda: driver, sock))
         except (OSError, SIPTLSError) as error:
             sock.close()
             if driver is None:
                 self._slots.release()
-            else:
-                driver.abort()
-                self._forget(driver)
             _log.warning("lost a connection from %s: %s", shown(address), error)
 
     def _forget(self, driver: Driver) -> None:

@@ -31,10 +31,12 @@ from siptls.transports.resolution import (
     Resolver,
     SystemResolver,
     Target,
+    check_alone,
     check_resolver,
     find_blocking,
 )
 from siptls.transports.reuse import IS_POOL, ConnectionPool, Terms, Wanted
+from siptls.transports.sockets import closing_if_it_fails
 from siptls.transports.supervision import IS_BACKOFF, Backoff, OnChange
 from siptls.trust.decision import PeerRefusedError
 from siptls.trust.dnstrust import IS_DNS_TRUST, DNSTrust
@@ -225,16 +227,16 @@ class TLSClientTransport(Closing):
         Raises:
             OperationTimeout: The ``timeout`` was over; ``.attempts`` tells what was tried.
         """
+        if sock is not None:
+            with closing_if_it_fails(sock):
+                check_alone(host, port, service)
+                _require_connected(sock)
+                reference = ReferenceIdentity.parse(target)
+                with self._stoppable() as stop:
+                    return self._on_socket(sock, reference, timeout, stop)
         end = self._end_of(timeout)
         with self._stoppable() as stop:
             until = Until(end, stop)
-            if sock is not None:
-                if host is not None or port is not None or service is not None:
-                    raise ConfigurationError(
-                        "pass sock=, or host= and port=, but not both; service= asks, too"
-                    )
-                _require_connected(sock)
-                return self._on_socket(sock, ReferenceIdentity.parse(target), timeout, until)
             wanted = Wanted.of(
                 target, self._dns_trust, host=host, port=port, service=service, reuse=reuse
             )
@@ -403,8 +405,9 @@ class TLSClientTransport(Closing):
         raise reach.failure()
 
     def _on_socket(
-        self, sock: socket.socket, reference: ReferenceIdentity, timeout: float | None, until: Until
+        self, sock: socket.socket, reference: ReferenceIdentity, timeout: float | None, stop: Stop
     ) -> Connection:
+        until = Until(self._end_of(timeout), stop)
         try:
             return self._establish(sock, reference, None, [], until)
         except OperationTimeout:
