@@ -4,30 +4,42 @@ A connection is taken for the name that its peer has proven, under the same poli
 credential of ours. Where it leads to is no reason: two domains behind one address are two peers,
 and what is meant for one never goes to the other. So requests may also go back over a connection
 that the peer has opened, if it has shown a certificate.
+
+What a peer has proven for one name, or as a client, need not do for another, or as a server. So the
+policy is asked again, about the same certificates and the new name, and its answer remembered: a
+connection is given for a name only where a new one would be accepted.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from attrs import frozen
+from attrs import define, evolve, field, frozen
 
 from siptls.arguments import Kind
 from siptls.errors import ConfigurationError
 from siptls.transports.attempts import port_of
 from siptls.transports.known import Known
 from siptls.transports.resolution import Target, check_host, check_port, check_service
+from siptls.trust.decision import Decision
 from siptls.trust.dnstrust import DNSTrust
+from siptls.trust.evidence import Role
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy
 from siptls.wire.credential import Credential
 from siptls.wire.telling import Address
+from siptls.wire.tls import utc_now
+from siptls.wire.verdict import Clock, decide
 
 __all__ = ["IS_POOL", "ConnectionPool", "Held", "Terms", "Wanted"]
 
 Held = TypeVar("Held", bound=Known)
+
+# Names for which a connection's answer is remembered; more are asked about anew.
+_MOST_JUDGED = 64
 
 
 @frozen(eq=False)
@@ -53,6 +65,38 @@ class Terms:
         )
 
 
+@define(eq=False)
+class _Entry(Generic[Held]):
+    """A connection, its terms, and what the policy says of its peer as each name that was asked."""
+
+    connection: Held
+    terms: Terms
+    judged: dict[ReferenceIdentity, Decision] = field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        decision = self.connection.decision
+        evidence = None if decision is None else decision.evidence
+        if decision is None or evidence is None:
+            return
+        if evidence.role is Role.SERVER and evidence.reference is not None:
+            self.judged[evidence.reference] = decision
+
+    def admits(self, expected: ReferenceIdentity, now: dt.datetime) -> bool:
+        """Whether the policy accepts the peer as the one that is expected, and still does."""
+        decision = self.judged.get(expected)
+        if decision is None:
+            first = self.connection.decision
+            if first is None or first.evidence is None:
+                return False
+            evidence = evolve(first.evidence, role=Role.SERVER, reference=expected, now=now)
+            decision = decide(self.terms.policy, evidence)
+            if len(self.judged) >= _MOST_JUDGED:
+                self.judged.clear()
+            self.judged[expected] = decision
+        peer = decision.peer
+        return peer is not None and peer.proves(expected) and now < peer.expires
+
+
 class ConnectionPool(Generic[Held]):
     """Live connections, by the names that their peers have proven.
 
@@ -68,9 +112,10 @@ class ConnectionPool(Generic[Held]):
     given where it can be used: in its own event loop, or in ``siptls.sync`` if it is of there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Clock = utc_now) -> None:
         self._lock = threading.Lock()
-        self._held: dict[object, tuple[Held, Terms]] = {}
+        self._clock = clock
+        self._held: dict[object, _Entry[Held]] = {}
         self._by_name: dict[str, dict[object, None]] = {}
 
     def __len__(self) -> int:
@@ -84,7 +129,7 @@ class ConnectionPool(Generic[Held]):
             return
         with self._lock:
             key = connection.core
-            self._held[key] = connection, terms
+            self._held[key] = _Entry(connection, terms)
             for name in _names(connection):
                 self._by_name.setdefault(name, {})[key] = None
         if not connection.usable:  # it has ended before, so that nobody else will discard it
@@ -93,8 +138,8 @@ class ConnectionPool(Generic[Held]):
     def discard(self, core: object) -> None:
         """Forget a connection that is over. Transports call it."""
         with self._lock:
-            connection, _ = self._held.pop(core, (None, None))
-            for name in () if connection is None else _names(connection):
+            entry = self._held.pop(core, None)
+            for name in () if entry is None else _names(entry.connection):
                 keys = self._by_name[name]
                 del keys[core]
                 if not keys:
@@ -103,7 +148,7 @@ class ConnectionPool(Generic[Held]):
     def find(
         self, expected: ReferenceIdentity, terms: Terms, place: Address | None = None
     ) -> Held | None:
-        """Give a live connection whose peer has proven the expected name; None if there is none.
+        """Give a live connection whose peer would be accepted as the expected one, or None.
 
         Args:
             expected: Whom the request is meant for.
@@ -114,13 +159,14 @@ class ConnectionPool(Generic[Held]):
         with self._lock:
             keys = [key for name in sorted(names) for key in self._by_name.get(name, ())]
             found = [self._held[key] for key in keys]
-        for connection, theirs in found:
-            peer = connection.peer
-            if peer is None or not peer.proves(expected) or not terms.match(theirs):
+        now = self._clock()
+        for entry in found:
+            connection = entry.connection
+            if not terms.match(entry.terms):
                 continue
             if place is not None and connection.remote_address != place:
                 continue
-            if connection.usable:
+            if entry.admits(expected, now) and connection.usable:
                 return connection
         return None
 

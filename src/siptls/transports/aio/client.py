@@ -294,7 +294,7 @@ class TLSClientTransport(Closing):
             sock.getpeername()
             driver = self._driver(reference, None)
             self._drivers.add(driver)
-            await driver.begin(loop.create_connection(lambda: driver, sock=sock))
+            await driver.begin(lambda: loop.create_connection(lambda: driver, sock=sock))
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"sock= is no connected stream socket: {error}") from error
         seconds = self._limits.reach_timeout
@@ -358,7 +358,7 @@ class TLSClientTransport(Closing):
         loop = asyncio.get_running_loop()
         self._drivers.add(driver)
         try:
-            await driver.begin(loop.create_connection(lambda: driver, sock=sock))
+            await driver.begin(lambda: loop.create_connection(lambda: driver, sock=sock))
         except OSError as error:  # it was reset at once
             sock.close()
             raise not_reached(target, error) from error

@@ -122,34 +122,34 @@ class Driver(asyncio.BufferedProtocol):
         self._paused: set[str] = set()  # what is waited for before more is read
         self._half_closed = False
 
-    async def begin(self, beginning: Coroutine[Any, Any, object]) -> None:
+    async def begin(self, give: Callable[[], Coroutine[Any, Any, object]]) -> None:
         """Have the loop give us our socket; whoever is cancelled meanwhile lets that end first.
 
         Args:
-            beginning: The loop's own coroutine. If it were cancelled, uvloop would close the
-                socket, and never say that it is lost.
+            give: Calls the loop's own method. If that were cancelled, uvloop would close the socket
+                and never say that it is lost.
 
         Raises:
             OSError: The connection was reset at once.
         """
-        begun = self.loop.create_task(beginning)
+        begun: asyncio.Task[object] | None = None
         try:
+            begun = self.loop.create_task(give())
             await asyncio.shield(begun)
         except asyncio.CancelledError:
-            begun.add_done_callback(self._cut_off)
+            if begun is not None:
+                begun.add_done_callback(self._cut_off)
             raise
         except BaseException:
-            self._never_began()
+            self._cut_off()
             raise
 
-    def _cut_off(self, begun: asyncio.Task[object]) -> None:
-        if begun.cancelled() or begun.exception() is not None:
-            self._never_began()
-        else:
+    def _cut_off(self, begun: asyncio.Task[object] | None = None) -> None:
+        if begun is not None and not begun.cancelled():
+            begun.exception()  # nobody else asks for it
+        if self._transport is not None:
             self.abort()
-
-    def _never_began(self) -> None:
-        if not self.lost.done():
+        elif not self.lost.done():  # it never began, so that the loop does not say that it is over
             self.connection_lost(None)
 
     # ------------------------------------------------------------ called by the event loop

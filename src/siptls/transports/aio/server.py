@@ -169,7 +169,7 @@ class _ServerTransport(Closing):
                 on_lost=self._forget,
             )
             self._drivers.add(driver)
-            await driver.begin(loop.connect_accepted_socket(lambda: driver, sock))
+            await driver.begin(lambda: loop.connect_accepted_socket(lambda: driver, sock))
         except (OSError, SIPTLSError) as error:
             sock.close()
             if driver is None:

@@ -57,8 +57,10 @@ __all__ = ["Closing", "Connection", "close_all"]
 Sendable: TypeAlias = bytes | bytearray | memoryview | Message
 
 _READ_SIZE = 65536
-# Seconds without a read after which it was we who were slow, and not the sender of a message.
+# Seconds without a read after which what has come is read before anything is called late.
 _GAP = 1.0
+# How often what has come is read before a socket is closed.
+_DRAINS = 16
 # Seconds after the close_timeout in which one who closes as well waits for the first.
 _GRACE = 1.0
 
@@ -144,6 +146,7 @@ class Connection(Known, Closing):
         self._releasing = False
         self._released = False
         self._last_read = time.monotonic()
+        self._behind = False  # nobody has read for a while, and not all that has come is read
 
     # ------------------------------------------------------------ what is known
 
@@ -401,6 +404,35 @@ class Connection(Known, Closing):
         if self._ended is None:  # nobody receives what is before the end
             self._core.receive_eof(self._failure)
             self._take_events()
+            self._see_to_the_end()
+
+    def _see_to_the_end(self) -> None:
+        """Tell what is to be told, and free the sockets of what is over; the lock is held.
+
+        A refused handshake is not over before its alert has arrived: `handshake` sees to that.
+        """
+        is_over = self._ended is not None and self._accepted and self._closing is None
+        if is_over:
+            self._closing = time.monotonic()
+            self._is_closer()
+        if not (is_over or self._untold):
+            return
+        self._lock.release()
+        try:
+            self._tell()
+            if is_over:
+                self._drain()
+                self._release()
+        finally:
+            self._lock.acquire()
+
+    def _drain(self) -> None:
+        """Take what has come already: unread, it would have the kernel reset our last words."""
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+            for _ in range(_DRAINS):
+                if not self._sock.recv(_READ_SIZE):
+                    break
 
     # ------------------------------------------------------------ driving
 
@@ -418,9 +450,9 @@ class Connection(Known, Closing):
             return
         self._driving, self._interest = True, interest
         if listens:
-            if time.monotonic() - self._last_read > _GAP:
-                self._core.restart_deadline()
-            end = earlier(end, self._core.deadline)
+            now = time.monotonic()
+            self._behind = self._behind or now - self._last_read > _GAP
+            end = now if self._behind else earlier(end, self._core.deadline)
         self._lock.release()
         try:
             data = self._poll(interest, end)
@@ -435,15 +467,12 @@ class Connection(Known, Closing):
             self._core.receive_eof(self._failure)
         if listens:
             self._last_read = time.monotonic()
-            self._core.handle_deadline(self._last_read)
+            self._behind = self._behind and bool(data)
+            if not self._behind:  # else what is waited for may be there already
+                self._core.handle_deadline(self._last_read)
         self._take_events()
         self._push(answering=True)
-        if self._untold:
-            self._lock.release()
-            try:
-                self._tell()
-            finally:
-                self._lock.acquire()
+        self._see_to_the_end()
 
     def _poll(self, interest: int, end: float | None) -> bytes | None:
         """Wait, and read; nothing at the end of the socket, None if it was not for reading."""
