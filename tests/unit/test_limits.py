@@ -42,13 +42,28 @@ def test_every_limit_is_documented() -> None:
         assert f"\n    {name}: " in inspect.cleandoc(Limits.__doc__ or "")
 
 
-@pytest.mark.parametrize("name", DEFAULTS)
-def test_a_limit_is_a_positive_number(name: str) -> None:
+DURATIONS = [name for name in DEFAULTS if name.endswith(("timeout", "delay"))]
+
+
+@pytest.mark.parametrize("name", DURATIONS)
+def test_a_duration_is_a_positive_number(name: str) -> None:
     """Neither 0 nor a negative number means that there is none; not even infinity is needed."""
     for good in (1, 0.001, 10**12, math.inf):
         assert getattr(Limits(**{name: good}), name) == good
-    for bad in (0, 0.0, -1, -0.5, -math.inf, math.nan):
-        with pytest.raises(ConfigurationError, match=rf"^Limits\.{name} is a positive number"):
+    for bad in (0, 0.0, -1, -0.5, -math.inf, math.nan, True, "5"):
+        with pytest.raises(ConfigurationError, match=rf"^Limits\.{name} is a positive number of s"):
+            Limits(**{name: bad})
+
+
+@pytest.mark.parametrize("name", sorted(DEFAULTS.keys() - set(DURATIONS)))
+def test_a_count_is_a_positive_whole_number(name: str) -> None:
+    """A semaphore of 1.5 would let everybody in."""
+    for good in (1, 10**12):
+        assert getattr(Limits(**{name: good}), name) == good
+    for bad in (0, -1, 1.5, 2.0, math.inf, math.nan, True, "5"):
+        with pytest.raises(
+            ConfigurationError, match=rf"^Limits\.{name} is a positive whole"
+        ):
             Limits(**{name: bad})
 
 

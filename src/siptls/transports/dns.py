@@ -14,6 +14,7 @@ import ipaddress
 import logging
 import math
 import random
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from siptls.trust.names import ReferenceIdentity, listed, parse_domain, printabl
 
 if TYPE_CHECKING:
     import dns.asyncresolver
+    import dns.resolver
 
 __all__ = ["DNSResolver"]
 
@@ -37,6 +39,12 @@ _SIPS_OVER_TCP = b"sips+d2t"  # RFC 3263 §4.1: the only one that is TLS
 _MAX_NAPTR = 4
 # Questions on their way at a time. A validating resolver may have to ask many for each of them.
 _AT_ONCE = 16
+# Hosts that are asked for their addresses at a time.
+_HOSTS_AT_ONCE = 4
+# Seconds; unbound's cache-max-ttl. Else whoever forges one answer has won for ever.
+_MAX_TTL = 86400
+# Records in an answer that is kept. Few domains have as many servers, or hosts as many addresses.
+_MAX_KEPT = 64
 # A priority has 16 bits (RFC 2782): the servers of a second NAPTR record come after all of a first.
 _PRIORITIES = 1 << 16
 # What a datagram may carry without fragments (DNS Flag Day 2020); larger answers come over TCP.
@@ -219,22 +227,23 @@ class DNSResolver:
         # An SRV answer may hold thousands of names: those that come last are not even asked.
         servers = sorted(servers, key=lambda server: server.priority)[: self.max_targets]
         hosts = list(dict.fromkeys(server.host for server in servers))
-        questions = [(host, kind) for host in hosts for kind in ("AAAA", "A")]
-        answers = dict(zip(questions, await self._ask_all(questions), strict=True))
-        targets = [
-            Target(
-                record.address,
-                server.port,
-                host=server.host,
-                reference=reference,
-                priority=server.priority,
-                weight=server.weight,
-                authenticated=server.authenticated and answers[server.host, kind].authenticated,
-            )
-            for server in servers
-            for kind in ("AAAA", "A")
-            for record in answers[server.host, kind].records
-        ]
+        answers: dict[tuple[str, str], _Answer] = {}
+        targets: list[Target] = []
+        # A few at a time: each answer may hold thousands of addresses, and what is too much by then
+        # is not asked for.
+        for start in range(0, len(hosts), _HOSTS_AT_ONCE):
+            few = hosts[start : start + _HOSTS_AT_ONCE]
+            questions = [(host, kind) for host in few for kind in ("AAAA", "A")]
+            answers.update(zip(questions, await self._ask_all(questions), strict=True))
+            targets += [
+                self._target(server, record, answers[server.host, kind], reference)
+                for server in servers
+                if server.host in few
+                for kind in ("AAAA", "A")
+                for record in answers[server.host, kind].records[: self.max_targets]
+            ]
+            if len(targets) >= self.max_targets:
+                break
         if targets:
             return targets
         if failures := [answer.failure for answer in answers.values() if answer.failure]:
@@ -245,6 +254,20 @@ class DNSResolver:
             f"DNS has no address (AAAA, A) for {listed(hosts)}; check the name, or say where the"
             " peer is with host=",
             negative=True,
+        )
+
+    @staticmethod
+    def _target(
+        server: _Server, record: Any, answer: _Answer, reference: ReferenceIdentity
+    ) -> Target:
+        return Target(
+            record.address,
+            server.port,
+            host=server.host,
+            reference=reference,
+            priority=server.priority,
+            weight=server.weight,
+            authenticated=server.authenticated and answer.authenticated,
         )
 
     # ---------------------------------------------------------------- questions
@@ -306,11 +329,25 @@ def _stub_resolver(options: DNSResolver) -> dns.asyncresolver.Resolver:
     stub.lifetime = options.timeout
     # Within the time for a question, each nameserver gets its turn.
     stub.timeout = min(stub.timeout, options.timeout / len(stub.nameservers))
-    stub.cache = dns.resolver.LRUCache(options.cache_size)
+    stub.cache = _cache(options.cache_size)
     # AD in a question asks for AD in the answer, without the signatures (RFC 6840 §5.7).
     stub.set_flags(int(dns.flags.RD | dns.flags.AD))
     stub.use_edns(0, payload=_PAYLOAD)
     return stub
+
+
+def _cache(size: int) -> dns.resolver.LRUCache:
+    """Make a cache whose entries neither live for ever nor fill memory, whatever DNS says."""
+    import dns.resolver  # noqa: PLC0415
+
+    class Cache(dns.resolver.LRUCache):
+        def put(self, key: dns.resolver.CacheKey, value: dns.resolver.Answer) -> None:
+            if len(value.rrset or ()) > _MAX_KEPT:
+                return
+            value.expiration = min(value.expiration, time.time() + _MAX_TTL)
+            super().put(key, value)
+
+    return Cache(size)
 
 
 def _has_ad(response: Any) -> bool:

@@ -230,6 +230,13 @@ class Wanted:
             return self.reference
         return self.dns_trust.expected(self.reference, target.host)
 
+    def distinct(self, targets: Sequence[Target]) -> list[Target]:
+        """Leave out what would be the same again: an address that many hosts are said to have."""
+        found: dict[object, Target] = {}
+        for target in targets:
+            found.setdefault((target.address, target.port, self.expected(target)), target)
+        return list(found.values())
+
     def held(self, pool: ConnectionPool[Held], terms: Terms) -> Held | None:
         """Give a live connection that will do wherever it leads; before anybody is asked where."""
         if not self.shared or self._placed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import socket
 import struct
@@ -11,7 +12,7 @@ from contextlib import contextmanager, suppress
 
 from siptls.wire.limits import Limits
 
-__all__ = ["acknowledged", "closing_if_it_fails", "watch_peer"]
+__all__ = ["Outflow", "acknowledged", "closing_if_it_fails", "watch_peer"]
 
 # Of gone_timeout, what passes before the first probe, and how many probes share the rest.
 _QUIET_PART = 2 / 3
@@ -59,6 +60,33 @@ def watch_peer(sock: socket.socket, limits: Limits) -> None:
     ):
         with suppress(OSError, ValueError, AttributeError):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+class Outflow:
+    """Tells whether a peer takes what is sent to it, and not only a byte now and then.
+
+    In each ``Limits.gone_timeout`` it has to take ``Limits.write_buffer`` bytes, or all there are.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._goal = 0
+        self.until = 0.0
+        """When to look."""
+
+    def begin(self, now: float, taken: int, waiting: int) -> None:
+        """Bytes wait, of all that were written; so many were taken before."""
+        self._goal = taken + min(self._limits.write_buffer, waiting)
+        self.until = now + self._limits.gone_timeout
+
+    def error(self, now: float, taken: int, waiting: int) -> OSError | None:
+        """Give the system's error for a peer that is gone, if it has taken too little."""
+        if now < self.until:
+            return None
+        if taken < self._goal:
+            return OSError(errno.ETIMEDOUT, "the peer has taken too little")
+        self.begin(now, taken, waiting)
+        return None
 
 
 @contextmanager

@@ -11,6 +11,7 @@ Nothing here reads a clock or touches a connection: both worlds follow the same 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -37,11 +38,11 @@ __all__ = [
 _log = logging.getLogger("siptls")
 
 # Addresses that are remembered as refused: a DNS that names ever new ones does not fill memory.
-_MOST_REFUSED = 1024
+_MOST_REFUSED = 128
 
 
 def _seconds(_: object, attribute: Any, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise ConfigurationError(
             f"Backoff.{attribute.name} is a positive number of seconds, not {value!r}"
         )

@@ -7,8 +7,10 @@ clock calls it then. The pings of RFC 5626 are a deadline of our own: when one i
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
+from typing import cast
 
 from siptls.errors import (
     ConfigurationError,
@@ -34,7 +36,8 @@ def check_keep_alive(seconds: object) -> None:
     """
     if seconds is None:
         return
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not (is_number and 0 < cast("float", seconds) < math.inf):
         raise ConfigurationError(
             "keep_alive= is the longest time between two pings, a positive number of seconds such"
             f" as 120, or None for no pings; not {seconds!r}"

@@ -14,11 +14,11 @@ __all__ = ["Limits", "as_limits"]
 
 
 def _positive(_: object, attribute: Any, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        unit = "seconds" if attribute.name.endswith(("timeout", "delay")) else "a count, or bytes"
-        raise ConfigurationError(
-            f"Limits.{attribute.name} is a positive number ({unit}), not {value!r}"
-        )
+    is_duration = attribute.name.endswith(("timeout", "delay"))
+    kinds = (int, float) if is_duration else (int,)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not value > 0:
+        what = "number of seconds" if is_duration else "whole number (a count, or bytes)"
+        raise ConfigurationError(f"Limits.{attribute.name} is a positive {what}, not {value!r}")
 
 
 def _positive_or_none(owner: object, attribute: Any, value: Any) -> None:

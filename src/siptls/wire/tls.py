@@ -458,7 +458,7 @@ def _network_failure(error: OSError | None) -> str | None:
         return None
     if _is_gone(error):
         return (
-            "the peer's machine has acknowledged nothing, or taken nothing of what was sent, for"
+            "the peer's machine has acknowledged nothing, or taken too little of what was sent, for"
             " too long, and is held to be gone"
         )
     return f"the network failed ({os.strerror(error.errno)})"

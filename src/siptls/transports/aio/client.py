@@ -280,7 +280,7 @@ class TLSClientTransport(Closing):
         held = wanted.held_at(self.pool, self._terms, targets)
         if held is not None:
             return held
-        targets = without(targets, avoid)
+        targets = without(wanted.distinct(targets), avoid)
         connection = await self._connect_targets(targets, wanted, reach)
         if wanted.reuse:
             self.pool.add(connection, self._terms)

@@ -122,11 +122,15 @@ class Connection(Known, Closing):
         """Wait until the connection is over; `closed` then tells why."""
         await self._driver.wait_lost()
 
+    def close_soon(self) -> None:
+        """Begin to close, and wait for nothing; `aclose` does the rest. Transports call it."""
+        self._driver.close()
+
     async def aclose(self) -> None:
         """Close in order, and return when the socket is closed.
 
         The peer has ``Limits.close_timeout`` to do its part. Messages that come after this call
         are dropped. Closing twice is no error.
         """
-        self._driver.close()
+        self.close_soon()
         await self._driver.wait_lost()

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from siptls.errors import ConnectionClosedError, LimitError, OperationTimeout, SIPTLSError
-from siptls.transports.sockets import acknowledged, watch_peer
+from siptls.transports.sockets import Outflow, acknowledged, watch_peer
 from siptls.wire.connection import ClientConnection, ServerConnection
 from siptls.wire.events import (
     ConnectionClosed,
@@ -107,6 +108,8 @@ class Driver(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._outflow = Outflow(limits)
         self._messages: asyncio.Queue[Message | SIPTLSError] = asyncio.Queue()
         self._queued = 0  # bytes in _messages
         self._pings: deque[asyncio.Future[None]] = deque()
@@ -197,7 +200,7 @@ class Driver(asyncio.BufferedProtocol):
         self._process()
         self._cut = not self._drained.is_set()
         self._drained.set()
-        for handle in (self._timer, self._linger):
+        for handle in (self._timer, self._linger, self._watch):
             if handle is not None:
                 handle.cancel()
         self._writable.set()
@@ -208,6 +211,9 @@ class Driver(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         """The kernel has not taken all that was written."""
         self._drained.clear()
+        self._outflow.begin(self.loop.time(), *self._taken())
+        if self._watch is None:
+            self._watch = self.loop.call_at(self._outflow.until, self._look_at_outflow)
 
     def resume_writing(self) -> None:
         """The kernel has taken all that was written."""
@@ -426,10 +432,28 @@ class Driver(asyncio.BufferedProtocol):
 
     # ------------------------------------------------------------ time
 
+    def _taken(self) -> tuple[int, int]:
+        """Bytes that the kernel has taken, and that wait for it."""
+        transport = self._transport
+        waiting = 0 if transport is None else transport.get_write_buffer_size()
+        return self._written - waiting, waiting
+
+    def _look_at_outflow(self) -> None:
+        self._watch = None
+        if self._drained.is_set() or self._transport is None:
+            return
+        error = self._outflow.error(self.loop.time(), *self._taken())
+        if error is None:
+            self._watch = self.loop.call_at(self._outflow.until, self._look_at_outflow)
+            return
+        self.core.receive_eof(error)
+        self._process()
+        self._transport.abort()
+
     def _schedule(self) -> None:
         """Have the timer set no later than the deadline; an early one sets itself anew."""
         deadline = self.core.deadline
-        if deadline is None or self.lost.done():
+        if deadline is None or deadline == math.inf or self.lost.done():
             return
         if self._timer is not None:
             if self._timer.when() <= deadline:

@@ -76,12 +76,14 @@ class Kept(Closing):
     async def aclose(self) -> None:
         """Close the connection in order, and open it no more."""
         self._task.cancel()
-        await asyncio.wait([self._task])
         connection = self.connection
         if connection is not None:
-            await connection.aclose()
+            connection.close_soon()  # whoever waits here may be cancelled
         if self.state is not KeepState.CLOSED:
             self._tell(KeepChange(KeepState.CLOSED))
+        await asyncio.wait([self._task])
+        if connection is not None:
+            await connection.aclose()
 
     def __repr__(self) -> str:
         return f"<Kept {self.name}: {self.state}>"

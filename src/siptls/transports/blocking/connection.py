@@ -33,7 +33,7 @@ from siptls.errors import (
 from siptls.transports.blocking.stopping import Waker
 from siptls.transports.blocking.timeouts import earlier, end_of, left, milliseconds, timed_out
 from siptls.transports.known import Core, Known
-from siptls.transports.sockets import acknowledged, watch_peer
+from siptls.transports.sockets import Outflow, acknowledged, watch_peer
 from siptls.wire.events import (
     ConnectionClosed,
     Event,
@@ -382,16 +382,29 @@ class Connection(Known, Closing):
         """
         self._push()
         mine = self._queued
-        while self._queued - len(self._unsent) < mine:
+        outflow = Outflow(self._limits)
+        outflow.begin(time.monotonic(), self._taken, len(self._unsent))
+        while self._taken < mine:
             until = earlier(end, self._closing)
             is_late = until is not None and time.monotonic() >= until
             if is_late or self._releasing or (self._ended is not None and not last):
                 return False
-            self._drive(until)
+            self._drive(earlier(until, outflow.until))
+            stuck = outflow.error(time.monotonic(), self._taken, len(self._unsent))
+            if stuck is not None and self._ended is None:
+                self._core.receive_eof(stuck)
+                self._take_events()
+                self._see_to_the_end()
+                return False
         if self._broken and not last:
             self._learn_end(end)
             return False
         return True
+
+    @property
+    def _taken(self) -> int:
+        """Bytes that the kernel has taken."""
+        return self._queued - len(self._unsent)
 
     def _learn_end(self, end: float | None) -> None:
         """Read what is left of a connection that takes no more bytes; the lock is held."""

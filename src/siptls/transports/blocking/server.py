@@ -16,6 +16,7 @@ from siptls.errors import (
     SIPTLSError,
 )
 from siptls.transports.blocking.connection import Closing, Connection, close_all
+from siptls.transports.blocking.timeouts import end_of, left
 from siptls.transports.listening import cannot_listen, listeners, listening
 from siptls.transports.resolution import (
     SIPS_PORT,
@@ -116,11 +117,12 @@ class _ServerTransport(Closing):
         """Wait until the server is closed, or the timeout is over.
 
         Raises:
-            ConfigurationError: It does not listen.
+            ConfigurationError: It does not listen, or the timeout is no number of seconds.
         """
+        end = end_of(timeout)
         if not self._listeners and not self._closed.is_set():
             raise ConfigurationError("the server does not listen: call listen(host, port) first")
-        self._closed.wait(timeout)
+        self._closed.wait(left(end))
 
     def close(self) -> None:
         """Stop accepting, close every connection in order, and wait for the handlers.

@@ -43,7 +43,7 @@ def earlier(one: float | None, other: float | None) -> float | None:
 def milliseconds(end: float | None) -> int | None:
     """What ``poll`` takes: rounded up, so that it does not turn too early."""
     seconds = left(end)
-    return None if seconds is None else math.ceil(seconds * 1000)
+    return None if seconds is None else math.ceil(min(seconds, _LONG) * 1000)
 
 
 def timed_out(what: str, timeout: float | None) -> OperationTimeout:
