@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +17,11 @@ from sip import request
 from siptls import (
     AnyDomain,
     Connection,
+    ConnectionClosedError,
     ConnectionPool,
+    Credential,
     DNSTrust,
+    KeyPurposes,
     MTLSServerTransport,
     NameRules,
     OperationTimeout,
@@ -27,6 +31,8 @@ from siptls import (
     Target,
     TLSClientTransport,
     TLSServerTransport,
+    TrustedServers,
+    TrustPolicy,
     sync,
 )
 from siptls.testing import CertificateAuthority
@@ -34,6 +40,7 @@ from siptls.transports.reuse import Terms
 
 CA = CertificateAuthority("Reuse CA", seed="reuse")
 OURS = CA.issue("sip:us.example")
+VISITOR = CA.issue("sip:visitor.example")
 POLICY = AnyDomain(CA.authority())
 
 
@@ -195,13 +202,15 @@ async def test_a_host_that_dns_named_serves_as_far_as_dns_is_trusted() -> None:
 
 
 @asynccontextmanager
-async def visited(**options: Any) -> AsyncIterator[tuple[TLSClientTransport, Connection]]:
+async def visited(
+    *, policy: TrustPolicy = POLICY, credential: Credential = VISITOR
+) -> AsyncIterator[tuple[TLSClientTransport, Connection]]:
     """Give our client, whose pool is our server's, and the visitor's own end of a connection."""
     pool: ConnectionPool[Connection] = ConnectionPool()
     resolver = StaticResolver({"visitor.example": [("127.0.0.1", 9)]})  # where nobody is
-    server = MTLSServerTransport(OURS, POLICY, answer, pool=pool)
-    visitor = TLSClientTransport(POLICY, credential=CA.issue("sip:visitor.example"))
-    client = TLSClientTransport(POLICY, credential=OURS, resolver=resolver, **options, pool=pool)
+    server = MTLSServerTransport(OURS, policy, answer, pool=pool)
+    visitor = TLSClientTransport(POLICY, credential=credential)
+    client = TLSClientTransport(policy, credential=OURS, resolver=resolver, pool=pool)
     async with server, visitor, client:
         await server.listen("127.0.0.1", 0)
         host, port = server.addresses[0]
@@ -301,6 +310,78 @@ async def test_a_connection_is_given_only_where_it_can_be_used() -> None:
             await asyncio.to_thread(asyncio.run, another_loop())
             assert await transport.connect("a.example") is first
             assert len(pool) == 1
+
+
+# ---------------------------------------------------------------- what a new one would be refused
+#
+# A connection is given for a name only where a new one would be accepted for it: whatever it is
+# that the policy refuses, it refuses it here, too.
+
+
+async def refused(transport: TLSClientTransport, domain: str) -> str:
+    """Give the code with which a domain is refused."""
+    with pytest.raises(PeerRefusedError) as caught:
+        await transport.connect(domain)
+    return str(caught.value.decision.code)
+
+
+async def test_a_host_that_the_name_rules_do_not_count_is_no_reason() -> None:
+    """Beside a SIP URI, a dNSName proves nothing (RFC 5922 §7.1), though the peer has it."""
+    credential = CA.issue("sip:a.example", "sip.b.example")
+    async with serving(credential=credential, policy=POLICY) as server:
+        place = server.transport.addresses[0]
+        b = Target(*place, host="sip.b.example", reference=ReferenceIdentity.parse("b.example"))
+        resolver = StaticResolver({"a.example": [place], "b.example": [b]})
+        async with TLSClientTransport(
+            POLICY, credential=OURS, resolver=resolver, dns_trust=DNSTrust.STRICT
+        ) as transport:
+            await transport.connect("a.example")
+            assert await refused(transport, "b.example") == "name.mismatch"
+
+
+async def test_a_name_beside_a_trusted_server_is_no_trusted_server() -> None:
+    policy = AnyDomain(CA.authority(), names=NameRules.RFC9525) & TrustedServers(["sip.a.example"])
+    async with serving(credential=CA.issue("*.a.example", "b.example"), policy=POLICY) as server:
+        place = server.transport.addresses[0]
+        resolver = StaticResolver({"sip.a.example": [place], "b.example": [place]})
+        async with TLSClientTransport(policy, credential=OURS, resolver=resolver) as transport:
+            await transport.connect("sip.a.example")
+            assert await refused(transport, "b.example") == "server.not-listed"
+
+
+async def test_who_has_expired_since_is_given_no_more() -> None:
+    now = dt.datetime.now(dt.UTC)
+    pool: ConnectionPool[Connection] = ConnectionPool(clock=lambda: now)
+    async with two_domains("sip:a.example") as (_, place):
+        async with TLSClientTransport(POLICY, **place, pool=pool) as transport:
+            first = await transport.connect("a.example")
+            assert first.peer is not None
+            now = first.peer.expires - dt.timedelta(seconds=1)
+            assert await transport.connect("a.example") is first
+            now = first.peer.expires
+            assert await transport.connect("a.example") is not first
+
+
+async def test_a_client_that_could_be_no_server_gets_no_requests() -> None:
+    policy = AnyDomain(CA.authority(purposes=KeyPurposes.ROLE))
+    credential = CA.issue("sip:visitor.example", purposes=("clientAuth",))
+    async with visited(policy=policy, credential=credential) as (client, _):
+        with pytest.raises(ConnectionClosedError):  # where nobody is
+            await client.connect("visitor.example")
+
+
+async def test_many_names_of_one_peer_fill_no_memory() -> None:
+    names = [f"sip:d{number}.example" for number in range(100)]
+    async with two_domains(*names) as (server, _):
+        place = server.transport.addresses[0]
+        places = {name.removeprefix("sip:"): [place] for name in names}
+        async with TLSClientTransport(
+            POLICY, credential=OURS, resolver=StaticResolver(places)
+        ) as transport:
+            given = {await transport.connect(name) for name in names}
+            assert len(given) == 1
+            (entry,) = transport.pool._held.values()
+            assert len(entry.judged) <= 64
 
 
 # ---------------------------------------------------------------- at the same time

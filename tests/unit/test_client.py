@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
+import subprocess
+import sys
+import threading
+from typing import Any
 
 import pytest
 from impostors import CONTOSO, STRANGER
@@ -22,6 +27,7 @@ from siptls import (
     Target,
     TLSClientTransport,
     TLSServerTransport,
+    sync,
 )
 
 
@@ -91,8 +97,7 @@ async def test_an_impostor_among_the_addresses_is_told_even_if_another_is_good()
 
 async def test_of_several_failures_the_most_telling_is_raised_with_all_of_them() -> None:
     async with serving(credential=STRANGER.issue("sip:contoso.com")) as bad:
-        closed = closed_port()
-        places = Places(closed, bad.place["port"], closed)
+        places = Places(closed_port(), bad.place["port"], closed_port())
         async with client(resolver=places) as transport:
             with pytest.raises(PeerRefusedError) as caught:
                 await transport.connect("contoso.com")
@@ -408,3 +413,106 @@ def test_a_race_under_uvloop() -> None:
         runner.run(test_an_address_that_swallows_packets_does_not_hold_up_the_next())
         runner.run(test_a_race_that_is_given_up_leaves_nothing_behind("cancel"))
         runner.run(test_a_race_that_is_given_up_leaves_nothing_behind("close"))
+
+
+async def test_a_peer_that_resets_at_once_leaves_nothing_behind() -> None:
+    """Whichever way it comes: before the loop has the socket, while it gives it, or after."""
+
+    def reset() -> None:
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                return
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    resetting = threading.Thread(target=reset)
+    resetting.start()
+    host, port = listener.getsockname()
+    try:
+        async with client() as transport:
+            for _ in range(200):
+                with pytest.raises(ConnectionClosedError):
+                    await transport.connect("contoso.com", host=host, port=port)
+            await until(lambda: not transport._drivers)
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        resetting.join(20)
+
+
+async def test_an_address_that_many_hosts_are_said_to_have_is_tried_once() -> None:
+    class Same:
+        async def resolve(self, reference: ReferenceIdentity, **_: object) -> list[Target]:
+            return [
+                Target("127.0.0.1", port, host=f"h{n}.example", reference=reference, priority=n)
+                for n in range(32)
+            ]
+
+    async with serving(credential=STRANGER.issue("sip:contoso.com")) as server:
+        port = server.place["port"]
+        async with client(resolver=Same()) as transport:
+            with pytest.raises(PeerRefusedError) as caught:
+                await transport.connect("contoso.com")
+            assert len(caught.value.attempts) == 1
+
+
+@pytest.mark.parametrize("wrong", [{"port": 5061}, {"host": "127.0.0.1"}, {"service": "_a._b"}])
+async def test_a_socket_that_is_passed_in_vain_is_closed(wrong: dict[str, Any]) -> None:
+    for of_sync in (False, True):
+        one, other = socket.socketpair()
+        with other:
+            if of_sync:
+                with sync.TLSClientTransport(ENTERPRISE) as blocking:
+                    with pytest.raises(ConfigurationError, match="not both"):
+                        blocking.connect("contoso.com", sock=one, **wrong)
+            else:
+                async with client() as transport:
+                    with pytest.raises(ConfigurationError, match="not both"):
+                        await transport.connect("contoso.com", sock=one, **wrong)
+            assert one.fileno() == -1
+
+
+UVLOOP = """
+import asyncio, random, sys
+import uvloop
+from siptls import Enterprise, TLSClientTransport, TLSServerTransport
+from siptls.testing import CertificateAuthority
+
+ca = CertificateAuthority("CA")
+policy = Enterprise(["contoso.com"], ca.authority())
+
+async def handler(connection):
+    await connection.wait_closed()
+
+async def main():
+    async with TLSServerTransport(ca.issue("sip:contoso.com"), handler) as server:
+        await server.listen("127.0.0.1", 0)
+        host, port = server.addresses[0]
+        for number in range(400):
+            transport = TLSClientTransport(policy)
+            task = asyncio.create_task(transport.connect("contoso.com", host=host, port=port))
+            for _ in range(number % 20):
+                await asyncio.sleep(0)
+            if number % 3:
+                task.cancel()
+            await asyncio.wait_for(transport.aclose(), 10)
+            await asyncio.wait([task])
+            assert not transport._drivers
+            if not task.cancelled():
+                task.exception()
+
+uvloop.run(main())
+print("done")
+"""
+
+
+def test_under_uvloop_a_connect_is_ended_at_any_point() -> None:
+    """In a process of its own, since libuv would end ours if anything were wrong."""
+    pytest.importorskip("uvloop")
+    ended = subprocess.run(
+        [sys.executable, "-c", UVLOOP], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "done\n"), ended.stderr[-2000:]

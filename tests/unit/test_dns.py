@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -216,6 +217,30 @@ async def test_the_number_of_targets_has_a_limit() -> None:
         targets = await found(resolver, "x.test")
         assert [host for *_, host in targets] == ["h0.test"] * 2 + ["h1.test"] * 2 + ["h2.test"]
         assert server.asked["h5.test A"] == 0
+
+
+async def test_what_is_too_much_is_not_asked_for_and_not_kept() -> None:
+    """A domain's owner says how much there is; we say how much of it is of use."""
+    many = [f"192.0.2.{number}" for number in range(1, 101)]
+    answers: dict[str, Any] = {
+        "_sips._tcp.x.test SRV": [f"{n} 0 5061 h{n}.test." for n in range(12)],
+        **{f"h{n}.test A": many for n in range(12)},
+    }
+    async with saying(answers) as (server, resolver):
+        for _ in range(2):
+            assert len(await resolver.resolve(ReferenceIdentity.parse("x.test"))) == 32
+        assert {n for n in range(12) if server.asked[f"h{n}.test A"]} == {0, 1, 2, 3}
+        assert server.asked["h0.test A"] == 2, "it is not kept"
+        assert server.asked["_sips._tcp.x.test SRV"] == 1
+
+
+async def test_a_time_to_live_is_a_day_at_most() -> None:
+    answers: dict[str, Any] = {"x.test A": ["192.0.2.1"]}
+    async with saying(answers, ttl=2**31 - 1) as (_, resolver):
+        await found(resolver, "x.test")
+        kept: Any = resolver._stub.cache
+        ends = [node.value.expiration for node in kept.data.values()]
+        assert max(ends) - time.time() <= 86400
 
 
 async def test_weights_are_chances() -> None:

@@ -61,9 +61,7 @@ def test_a_count_is_a_positive_whole_number(name: str) -> None:
     for good in (1, 10**12):
         assert getattr(Limits(**{name: good}), name) == good
     for bad in (0, -1, 1.5, 2.0, math.inf, math.nan, True, "5"):
-        with pytest.raises(
-            ConfigurationError, match=rf"^Limits\.{name} is a positive whole"
-        ):
+        with pytest.raises(ConfigurationError, match=rf"^Limits\.{name} is a positive whole"):
             Limits(**{name: bad})
 
 
