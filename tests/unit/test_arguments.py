@@ -103,8 +103,14 @@ WRONG: list[tuple[Callable[[], object], str]] = [
         "credential is a Credential, not a str",
     ),
     (lambda: TLSServerTransport(OURS, on_message=AsyncCallback()), "nobody would await it"),
-    (lambda: Limits(handshake_timeout="5"), r"Limits.handshake_timeout is a positive number of sec"),
-    (lambda: Limits(max_head=None), r"Limits.max_head is a positive whole number \(a count, or bytes\)"),
+    (
+        lambda: Limits(handshake_timeout="5"),
+        "Limits.handshake_timeout is a positive number of s",
+    ),
+    (
+        lambda: Limits(max_head=None),
+        "Limits.max_head is a positive whole number",
+    ),
     (lambda: Limits(max_head=True), "not True"),
     (lambda: Limits(message_timeout=0), "not 0"),
     (lambda: Message("OPTIONS"), r"made of bytes, not of a str: encode\(\) it"),
