@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import select
 import socket
 import threading
 import time
@@ -840,31 +839,29 @@ class Past:
 def pinged_a_minute_ago(*, pongs: int) -> Iterator[sync.Connection]:
     """Give a connection that nobody has read since, to a peer that has answered so often."""
     one, other = socket.socketpair()
-    established = threading.Event()
+    theirs = ServerConnection(OURS, POLICY)
+
+    def answer() -> None:
+        theirs.receive_data(other.recv(65536))
+        other.sendall(theirs.data_to_send())
 
     def serve() -> None:
-        core = ServerConnection(OURS, POLICY)
-        while not core.established:
-            core.receive_data(other.recv(65536))
-            other.sendall(core.data_to_send())
-        established.set()
-        for _ in range(pongs):
-            core.receive_data(other.recv(65536))
-            other.sendall(core.data_to_send())
+        while not theirs.established:
+            answer()
 
-    with other, running(serve):
-        clock = Past()
-        core = ClientConnection(POLICY, "contoso.com", credential=OURS, timer=clock)
-        with sync.Connection(one, core, Limits(close_timeout=0.1)).handshake() as connection:
-            assert established.wait(20)
-            clock.ago = 60
-            core.ping()
-            clock.ago = 0
-            one.sendall(core.data_to_send())
-            if pongs:
-                select.select([one], [], [], 20)
-            connection._last_read -= 60
-            yield connection
+    clock = Past()
+    core = ClientConnection(POLICY, "contoso.com", credential=OURS, timer=clock)
+    with other, sync.Connection(one, core, Limits(close_timeout=0.1)) as connection:
+        with running(serve):
+            connection.handshake()
+        clock.ago = 60
+        core.ping()
+        clock.ago = 0
+        one.sendall(core.data_to_send())
+        for _ in range(pongs):
+            answer()
+        connection._last_read -= 60
+        yield connection
 
 
 def test_who_reads_seldom_finds_a_frozen_peer_all_the_same() -> None:
