@@ -51,6 +51,7 @@ ORDER = [
     "siptls.wire.sslobjects",
     "siptls.wire.sslcontext",
     "siptls.wire.events",
+    "siptls.wire.inforce",
     "siptls.wire.deadlines",
     "siptls.wire.connection",
     "siptls.transports",
@@ -63,6 +64,7 @@ ORDER = [
     "siptls.transports.known",
     "siptls.transports.reuse",
     "siptls.transports.openings",
+    "siptls.transports.outgoing",
     "siptls.transports.supervision",
     "siptls.transports.service",
     "siptls.transports.blocking",
@@ -78,6 +80,7 @@ ORDER = [
     "siptls.transports.aio.driver",
     "siptls.transports.aio.connection",
     "siptls.transports.aio.racing",
+    "siptls.transports.aio.judging",
     "siptls.transports.aio.keeping",
     "siptls.transports.aio.client",
     "siptls.transports.aio.server",
@@ -183,7 +186,7 @@ PUBLIC = """
     Pinned PolicySSLContext Pong ReferenceIdentity RefusedByPeer RefusedByPeerError ResolutionError
     Resolver Role SIPTLSError ServerConnection StaticResolver SystemResolver TLSClientTransport
     TLSInfo DNSTrust TLSServerTransport Target Trust TrustPolicy TrustedServers __version__
-    dump_policy load_policy ConnectionPool Backoff
+    TrustLostError dump_policy load_policy ConnectionPool Backoff
     KeepChange KeepState Kept
 """.split()  # noqa: SIM905  a list of words, to be read
 

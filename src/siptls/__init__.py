@@ -35,7 +35,14 @@ from siptls.transports.supervision import Backoff, KeepChange, KeepState
 from siptls.trust.authority import Authority
 from siptls.trust.blocked import Blocked
 from siptls.trust.codes import Code
-from siptls.trust.decision import BelievedName, Decision, Peer, PeerRefusedError, Trust
+from siptls.trust.decision import (
+    BelievedName,
+    Decision,
+    Peer,
+    PeerRefusedError,
+    Trust,
+    TrustLostError,
+)
 from siptls.trust.dnstrust import DNSTrust
 from siptls.trust.enterprise import Enterprise, TrustedServers
 from siptls.trust.evidence import Evidence, Role
@@ -138,6 +145,7 @@ __all__ = [
     "TLSServerTransport",
     "Target",
     "Trust",
+    "TrustLostError",
     "TrustPolicy",
     "TrustedServers",
     "__version__",

@@ -13,9 +13,11 @@
     │   └── HandshakeTimeout (TimeoutError)  the handshake did not end in time
     ├── ResolutionError                      no address for a name
     ├── ConnectionClosedError                the connection is gone, or never came about
-    │     (ConnectionError)
+    │   │ (ConnectionError)
+    │   └── TrustLostError                   the peer was accepted, and is trusted no more; .decision
+    │                                          says why (defined in trust/decision.py)
     ├── LimitError                           one of our own limits was reached
-    └── OperationTimeout (TimeoutError)      a call of siptls.sync did not end in its timeout=
+    └── OperationTimeout (TimeoutError)      a wait did not end in its timeout=
 
 Each error carries values, and its text ends with what an operator can do.
 """
@@ -88,7 +90,7 @@ class LimitError(SIPTLSError):
 
 
 class OperationTimeout(SIPTLSError, TimeoutError):  # noqa: N818  named like HandshakeTimeout
-    """A blocking call did not come to its end within the ``timeout`` that it was given."""
+    """A call did not come to its end within the ``timeout`` that it was given, or that it has."""
 
 
 class HandshakeError(SIPTLSError):

@@ -29,7 +29,7 @@ from siptls.errors import (
     SIPTLSError,
 )
 from siptls.trust.codes import Code
-from siptls.trust.decision import Decision, PeerRefusedError
+from siptls.trust.decision import Decision, PeerRefusedError, TrustLostError
 
 # ---------------------------------------------------------------- the tree
 
@@ -40,6 +40,7 @@ TREE = [
     (FramingError, (SIPTLSError,)),
     (HandshakeError, (SIPTLSError,)),
     (PeerRefusedError, (HandshakeError, ssl.SSLCertVerificationError)),
+    (TrustLostError, (ConnectionClosedError,)),
     (RefusedByPeerError, (HandshakeError,)),
     (HandshakeTimeout, (HandshakeError, TimeoutError)),
     (ResolutionError, (SIPTLSError,)),

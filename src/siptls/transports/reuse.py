@@ -26,10 +26,11 @@ from siptls.transports.known import Known
 from siptls.transports.resolution import Target, check_host, check_port, check_service
 from siptls.trust.decision import Decision
 from siptls.trust.dnstrust import DNSTrust
-from siptls.trust.evidence import Role
+from siptls.trust.evidence import Evidence, Role
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy
 from siptls.wire.credential import Credential
+from siptls.wire.inforce import InForce
 from siptls.wire.telling import Address
 from siptls.wire.tls import utc_now
 from siptls.wire.verdict import Clock, decide
@@ -47,19 +48,19 @@ class Terms:
     """On what terms a connection was made, and a request may be sent.
 
     Attributes:
-        policy: Who has judged the peer: the same object, for another one may judge otherwise.
+        in_force: Who judges the peer now: the same policy, for another one may judge otherwise.
         credential: Whom we have shown ourselves as.
         world: Where it can be used: an event loop, or None for threads.
     """
 
-    policy: TrustPolicy
+    in_force: InForce
     credential: Credential | None
     world: object
 
     def match(self, other: Terms) -> bool:
         """Whether a connection on these terms will do for a request on those."""
         return (
-            self.policy is other.policy
+            self.in_force.policy is other.in_force.policy
             and self.credential is other.credential
             and self.world is other.world
         )
@@ -67,34 +68,48 @@ class Terms:
 
 @define(eq=False)
 class _Entry(Generic[Held]):
-    """A connection, its terms, and what the policy says of its peer as each name that was asked."""
+    """A connection, its terms, and what the policy says of its peer as each name that was asked.
+
+    Attributes:
+        names: Those by which it is found: what its peer had proven when it came.
+        judged: By which version of what is in force, and what it said.
+    """
 
     connection: Held
     terms: Terms
+    names: frozenset[str]
+    version: int = -1
     judged: dict[ReferenceIdentity, Decision] = field(factory=dict)
-
-    def __attrs_post_init__(self) -> None:
-        decision = self.connection.decision
-        evidence = None if decision is None else decision.evidence
-        if decision is None or evidence is None:
-            return
-        if evidence.role is Role.SERVER and evidence.reference is not None:
-            self.judged[evidence.reference] = decision
 
     def admits(self, expected: ReferenceIdentity, now: dt.datetime) -> bool:
         """Whether the policy accepts the peer as the one that is expected, and still does."""
+        in_force, core = self.terms.in_force, self.connection.core
+        if not core.is_judged:
+            return False  # it will be, and may not stay
+        if self.version != in_force.version or len(self.judged) >= _MOST_JUDGED:
+            self.version = in_force.version
+            self.judged.clear()
         decision = self.judged.get(expected)
         if decision is None:
-            first = self.connection.decision
-            if first is None or first.evidence is None:
+            decision = self._decide(in_force.policy, core.evidence, expected, now)
+            if decision is None:
                 return False
-            evidence = evolve(first.evidence, role=Role.SERVER, reference=expected, now=now)
-            decision = decide(self.terms.policy, evidence)
-            if len(self.judged) >= _MOST_JUDGED:
-                self.judged.clear()
             self.judged[expected] = decision
         peer = decision.peer
         return peer is not None and peer.proves(expected) and now < peer.expires
+
+    def _decide(
+        self,
+        policy: TrustPolicy | None,
+        shown: Evidence | None,
+        expected: ReferenceIdentity,
+        now: dt.datetime,
+    ) -> Decision | None:
+        if policy is None or shown is None:
+            return None
+        if shown.role is Role.SERVER and shown.reference == expected:
+            return self.connection.decision  # it was asked for the very same
+        return decide(policy, evolve(shown, role=Role.SERVER, reference=expected, now=now))
 
 
 class ConnectionPool(Generic[Held]):
@@ -129,8 +144,9 @@ class ConnectionPool(Generic[Held]):
             return
         with self._lock:
             key = connection.core
-            self._held[key] = _Entry(connection, terms)
-            for name in _names(connection):
+            names = peer.domains | peer.hosts | peer.addresses
+            self._held[key] = _Entry(connection, terms, names)
+            for name in names:
                 self._by_name.setdefault(name, {})[key] = None
         if not connection.usable:  # it has ended before, so that nobody else will discard it
             self.discard(key)
@@ -139,7 +155,7 @@ class ConnectionPool(Generic[Held]):
         """Forget a connection that is over. Transports call it."""
         with self._lock:
             entry = self._held.pop(core, None)
-            for name in () if entry is None else _names(entry.connection):
+            for name in () if entry is None else entry.names:
                 keys = self._by_name[name]
                 del keys[core]
                 if not keys:
@@ -258,11 +274,6 @@ class Wanted:
     def _placed(self) -> bool:
         """Whether it has to lead to one of the targets."""
         return self.port is not None or self.service is not None
-
-
-def _names(connection: Known) -> frozenset[str]:
-    peer = connection.peer
-    return frozenset() if peer is None else peer.domains | peer.hosts | peer.addresses
 
 
 IS_POOL = Kind(ConnectionPool, "write ConnectionPool(), or leave it out", optional=True)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from siptls.errors import ConfigurationError
 from siptls.transports.reuse import ConnectionPool, Held, Terms
-from siptls.trust.policy import TrustPolicy
+from siptls.trust.policy import TrustPolicy, require_policy
 from siptls.wire.connection import ServerConnection, Timer
 from siptls.wire.credential import Credential, as_credentials
 from siptls.wire.hello import ALPN
+from siptls.wire.inforce import InForce
 from siptls.wire.limits import Limits
 from siptls.wire.telling import Address
 
@@ -25,7 +26,7 @@ class Service:
 
     Attributes:
         credential: Our own certificates and keys, the default first.
-        policy: Judges each client; None if it shows no certificate.
+        in_force: The policy that judges each client; none if it shows no certificate.
         mutual: Whether it must show one.
         limits: Bounds.
         alpn: Whether ``sip/2`` is agreed on.
@@ -37,7 +38,7 @@ class Service:
     """
 
     credential: Sequence[Credential] = field(converter=as_credentials)
-    policy: TrustPolicy | None
+    in_force: InForce
     mutual: bool
     limits: Limits
     alpn: ALPN
@@ -50,9 +51,9 @@ class Service:
         self, address: Address | None, timer: Timer = time.monotonic
     ) -> ServerConnection:
         """Make the core of a new connection."""
-        return ServerConnection(
+        core = ServerConnection(
             self.credential,
-            self.policy,
+            self.in_force.policy,
             mutual=self.mutual,
             limits=self.limits,
             address=address,
@@ -60,11 +61,31 @@ class Service:
             alpn=self.alpn,
             keep_alive=self.keep_alive,
         )
+        core.follow(self.in_force)
+        return core
+
+    def renewed(
+        self, credential: Credential | Sequence[Credential] | None, policy: TrustPolicy | None
+    ) -> Service:
+        """Give the service with another credential or policy; None leaves either as it is.
+
+        Raises:
+            ConfigurationError: One of them is none, or the clients are not judged at all.
+            CertificateError: OpenSSL does not take the credential.
+        """
+        if policy is not None:
+            require_policy(policy)
+            if not self.mutual:
+                raise ConfigurationError(
+                    "this server asks for no certificates, so that a policy would judge nobody:"
+                    " make an MTLSServerTransport"
+                )
+        return self if credential is None else evolve(self, credential=credential)
 
     def share(self, connection: Held, pool: ConnectionPool[Held]) -> None:
         """Let requests go back over a connection whose client has proven a name."""
-        if self.policy is not None:
-            pool.add(connection, Terms(self.policy, connection.credential, connection.world))
+        if self.in_force.policy is not None:
+            pool.add(connection, Terms(self.in_force, connection.credential, connection.world))
 
 
 def require_one_handler(handler: object, on_message: object, kind: str) -> None:

@@ -19,14 +19,22 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from siptls.arguments import check_list, kind_of
-from siptls.errors import ConfigurationError, HandshakeError
+from siptls.errors import ConfigurationError, ConnectionClosedError, HandshakeError
 from siptls.trust.codes import Code
 from siptls.trust.evidence import Evidence
 from siptls.trust.fault import Fault, describe, serial_number
 from siptls.trust.names import ReferenceIdentity, listed, parents, printable
 from siptls.trust.presented import NameKind
 
-__all__ = ["BelievedName", "Decision", "Peer", "PeerRefusedError", "Trust", "most_telling"]
+__all__ = [
+    "BelievedName",
+    "Decision",
+    "Peer",
+    "PeerRefusedError",
+    "Trust",
+    "TrustLostError",
+    "most_telling",
+]
 
 
 # Characters of a reason or a note. Ours are shorter; a user's policy may say more.
@@ -458,4 +466,22 @@ class PeerRefusedError(HandshakeError, ssl.SSLCertVerificationError):
         return str(self.args[0])  # SSLError would show the tuple
 
     def __reduce__(self) -> tuple[type[PeerRefusedError], tuple[Decision]]:
+        return type(self), (self.decision,)  # the text is made from it anew
+
+
+class TrustLostError(ConnectionClosedError):
+    """Our policy has accepted the peer before, and does so no more: the connection was closed.
+
+    Something that its trust rested on has ended: a certificate has expired or was revoked, or
+    another policy is in force. ``decision`` says why, as of `PeerRefusedError`.
+    """
+
+    def __init__(self, decision: Decision) -> None:
+        self.decision = decision
+        super().__init__(
+            f"the peer is trusted no more, so that we have closed the connection:"
+            f" {decision.code}: {decision.reason}"
+        )
+
+    def __reduce__(self) -> tuple[type[TrustLostError], tuple[Decision]]:
         return type(self), (self.decision,)  # the text is made from it anew

@@ -31,8 +31,8 @@ from siptls.errors import (
     RefusedByPeerError,
     SIPTLSError,
 )
-from siptls.trust.decision import Decision, Peer, PeerRefusedError
-from siptls.trust.evidence import Role
+from siptls.trust.decision import Decision, Peer, PeerRefusedError, TrustLostError
+from siptls.trust.evidence import Evidence, Role
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy, require_policy
 from siptls.wire.credential import Credential
@@ -49,6 +49,7 @@ from siptls.wire.events import (
 )
 from siptls.wire.framing import KEEPALIVE_PING, KEEPALIVE_PONG, Framed, MessageFramer
 from siptls.wire.hello import ALPN
+from siptls.wire.inforce import InForce
 from siptls.wire.limits import Limits, as_limits
 from siptls.wire.message import Message
 from siptls.wire.tls import TLSEngine, TLSInfo, utc_now
@@ -73,6 +74,7 @@ class _Connection:
     def __init__(  # noqa: PLR0913  what both sides are given
         self,
         engine: TLSEngine,
+        policy: TrustPolicy | None,
         limits: Limits,
         timer: Timer,
         *,
@@ -98,6 +100,8 @@ class _Connection:
             awaits_message=awaits_message,
         )
         self._tls: TLSInfo | None = None
+        self._in_force = InForce(policy)
+        self._version = 0  # of it, by which the peer was judged
         self._step()
 
     # ------------------------------------------------------------ what is known
@@ -112,6 +116,11 @@ class _Connection:
     def decision(self) -> Decision | None:
         """What the policy decided; None before it was asked, or if nobody is judged."""
         return self._engine.decision
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """What the peer has shown, and when it was judged last; None before, or for nobody."""
+        return self._engine.evidence
 
     @property
     def credential(self) -> Credential | None:
@@ -149,6 +158,10 @@ class _Connection:
             if data[0] not in _TLS_FIRST_BYTES:
                 self._fail(_no_tls(data[0]))
                 return
+        if self._in_force.version != self._version:
+            self.judge_again()
+            if self._closed is not None:
+                return
         try:
             for plain in self._engine.decrypt(memoryview(data)):
                 self._announce()
@@ -178,6 +191,10 @@ class _Connection:
         """
         if self._closed is not None:
             return
+        if self._deadlines.is_trust_due(now):
+            self._look_at_trust(now)
+            if self._closed is not None:
+                return
         overdue = self._deadlines.overdue(now)
         if overdue is None:
             if self._deadlines.is_ping_due(now) and not self._closing:
@@ -186,6 +203,45 @@ class _Connection:
             self._end(overdue)
         else:
             self._fail(overdue)
+
+    # ------------------------------------------------------------ trust over time
+
+    def update(self, policy: TrustPolicy) -> None:
+        """Judge the peer by another policy from now on, and at once if it was judged before.
+
+        If it is refused, the connection ends in order with `TrustLostError`: look at `events`, and
+        send what `data_to_send` gives.
+        """
+        require_policy(policy)
+        self._in_force.replace(policy)
+        self.judge_again()
+
+    def follow(self, in_force: InForce) -> None:
+        """Share what is in force with others. Transports call it, before the first read."""
+        self._in_force = in_force
+        self._version = in_force.version
+        self._engine.adopt(in_force.policy)
+
+    def judge_again(self) -> None:
+        """Ask the policy in force about the peer, at the time that it is now."""
+        if self._closed is not None or self._closing:
+            return
+        self._version = self._in_force.version
+        self._engine.adopt(self._in_force.policy)
+        if not self._engine.established:
+            return  # the handshake asks it
+        decision = self._engine.judge_again()
+        if decision is None:
+            return
+        if decision.accepted:
+            self._plan_trust(self._timer())
+        else:
+            self._end(TrustLostError(decision))
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether the peer was judged by what is in force now."""
+        return self._version == self._in_force.version
 
     def restart_deadline(self) -> None:
         """Give what may have come its whole time again: nobody was reading until now."""
@@ -261,8 +317,23 @@ class _Connection:
     def _announce(self) -> None:
         if self._tls is None and self._engine.established:
             self._tls = self._engine.info
-            self._deadlines.accepted(self._timer())
+            now = self._timer()
+            self._deadlines.accepted(now)
+            self._plan_trust(now)
             self._events.append(PeerAccepted(self.peer, self.decision))
+
+    def _plan_trust(self, now: float) -> None:
+        peer = self.peer
+        if peer is not None:
+            self._deadlines.trusted(now, (peer.expires - self._engine.now()).total_seconds())
+
+    def _look_at_trust(self, now: float) -> None:
+        """See whether the peer's trust has ended; the clock may have been set meanwhile."""
+        peer = self.peer
+        if peer is not None and self._engine.now() >= peer.expires:
+            self.judge_again()
+        if self._closed is None:
+            self._plan_trust(now)
 
     def _deliver(self, plain: bytes) -> None:
         if self._closing:
@@ -323,7 +394,12 @@ class _Connection:
         # Its frames hold this connection: without them, it is freed when nobody uses it any more.
         error.__traceback__ = error.__context__ = None
         self._closed = error
-        if isinstance(error, PeerRefusedError):
+        if isinstance(error, TrustLostError):
+            # What it has sent before, and nobody has seen yet, is delivered no more.
+            kept = [event for event in self._events if not isinstance(event, MessageReceived)]
+            self._events = deque([*kept, PeerRefused(error.decision)])
+            self._engine.close()
+        elif isinstance(error, PeerRefusedError):
             self._events.append(PeerRefused(error.decision))
         elif isinstance(error, RefusedByPeerError):
             self._events.append(RefusedByPeer(error.alert))
@@ -388,6 +464,7 @@ class ClientConnection(_Connection):
         )
         super().__init__(
             engine,
+            policy,
             as_limits(limits),
             timer,
             keep_alive=keep_alive,
@@ -451,6 +528,7 @@ class ServerConnection(_Connection):
         )
         super().__init__(
             engine,
+            policy,
             as_limits(limits),
             timer,
             keep_alive=keep_alive,

@@ -26,6 +26,10 @@ __all__ = ["Deadlines", "check_keep_alive"]
 # RFC 5626 §4.4.1: each interval is a random one between this part of it and the whole, so that
 # clients that were connected together do not ping together.
 _LEAST_PART = 0.8
+# Seconds after which the clock is looked at again: it may be set, and timers do not notice.
+_LONGEST_TRUST = 7200.0
+# And at least: a policy that accepts what has ended by its own word is not asked without a pause.
+_SHORTEST_TRUST = 0.05
 
 
 def check_keep_alive(seconds: object) -> None:
@@ -68,6 +72,7 @@ class Deadlines:
         "_pongs",
         "_random",
         "_silence",
+        "_trust",
     )
 
     def __init__(
@@ -87,6 +92,7 @@ class Deadlines:
         self._message: float | None = None
         self._close: float | None = None
         self._ping: float | None = None
+        self._trust: float | None = None  # when to look whether the peer is trusted still
         self._pongs: deque[tuple[float, bool]] = deque()
         self._heard = now
         self._silence: float | None = None  # seconds that the peer may be silent from now on
@@ -142,10 +148,15 @@ class Deadlines:
         self._settle()
         return asked
 
+    def trusted(self, now: float, seconds: float) -> None:
+        """The peer's trust ends in so many seconds, by a clock that may be set meanwhile."""
+        self._trust = now + min(max(seconds, _SHORTEST_TRUST), _LONGEST_TRUST)
+        self._settle()
+
     def closing(self, now: float) -> None:
         """We close: all that is waited for is the peer's part in it."""
         self._close = now + self._limits.close_timeout
-        self._message = self._ping = self._silence = None
+        self._message = self._ping = self._silence = self._trust = None
         self._pongs.clear()
         self._settle()
 
@@ -169,6 +180,10 @@ class Deadlines:
         self._plan_ping(now)
         self._settle()
         return True
+
+    def is_trust_due(self, now: float) -> bool:
+        """Whether it is time to look whether the peer is trusted still."""
+        return self._trust is not None and now >= self._trust
 
     def overdue(self, now: float) -> SIPTLSError | None:
         """Give the error for what has taken too long; None if nothing has."""
@@ -214,7 +229,7 @@ class Deadlines:
             self._ping = now + part * self._keep_alive
 
     def _settle(self) -> None:
-        times = [self._handshake, self._message, self._close, self._ping]
+        times = [self._handshake, self._message, self._close, self._ping, self._trust]
         if self._pongs:
             times.append(self._pongs[0][0])
         self._fixed = min((time for time in times if time is not None), default=None)

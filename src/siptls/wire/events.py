@@ -39,7 +39,10 @@ class PeerAccepted:
 
 @frozen
 class PeerRefused:
-    """Our policy refused the peer. The connection is over, and an alert waits to be sent."""
+    """Our policy refused the peer: the connection is over, and an alert waits to be sent.
+
+    Of a peer that was accepted before, and is trusted no more, it tells the same.
+    """
 
     decision: Decision
 

@@ -26,7 +26,7 @@ from siptls.errors import (
 )
 from siptls.trust.codes import Code
 from siptls.trust.decision import Decision, PeerRefusedError
-from siptls.trust.evidence import Role
+from siptls.trust.evidence import Evidence, Role
 from siptls.trust.fault import describe
 from siptls.trust.names import ReferenceIdentity, printable
 from siptls.trust.policy import TrustPolicy
@@ -258,6 +258,23 @@ class TLSEngine:
     def decision(self) -> Decision | None:
         """What the policy decided; None before it was asked, or if nobody is judged."""
         return self._judgement.decision
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """What the peer has shown; None before, or if nobody is judged."""
+        return self._judgement.evidence
+
+    def adopt(self, policy: TrustPolicy | None) -> None:
+        """Judge by another policy from now on."""
+        self._judgement.policy = policy
+
+    def judge_again(self) -> Decision | None:
+        """Ask the policy again, at the time that it is now; None if nobody is judged."""
+        return self._judgement.decide_again() if self._judged else None
+
+    def now(self) -> dt.datetime:
+        """The time by which certificates are judged."""
+        return self._judgement.clock()
 
     @property
     def info(self) -> TLSInfo:

@@ -28,7 +28,7 @@ import datetime as dt
 import logging
 from collections.abc import Callable
 
-from attrs import define, field
+from attrs import define, evolve, field
 from cryptography import x509
 from OpenSSL import SSL, crypto
 
@@ -94,16 +94,29 @@ class Judgement:
     certificates: dict[int, crypto.X509] = field(factory=dict)
     length: int = 0
     decision: Decision | None = None
+    evidence: Evidence | None = None
     received: Alert | None = None
     sent: Alert | None = None
 
     def decide(self, chain: list[x509.Certificate]) -> None:
         """Ask the policy, once the limits are kept."""
-        evidence = self._evidence(chain)
+        evidence = self.evidence = self._evidence(chain)
         if self.policy is None:
             self.refuse(Code.POLICY_ERROR, "there is no policy to judge a certificate by")
         else:
             self.decision = decide(self.policy, evidence)
+
+    def decide_again(self) -> Decision | None:
+        """Ask the policy about what was shown before, at the time that it is now.
+
+        Returns:
+            The decision; None if nothing was ever shown.
+        """
+        if self.evidence is None or self.policy is None:
+            return None
+        self.evidence = evolve(self.evidence, now=self.clock())
+        self.decision = decide(self.policy, self.evidence)
+        return self.decision
 
     def refuse(self, code: Code, reason: str) -> Decision:
         """Record a refusal that no policy has made."""

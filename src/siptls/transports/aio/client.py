@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Mapping
 from types import MappingProxyType
 from weakref import WeakSet
@@ -19,30 +20,30 @@ from siptls.errors import (
 from siptls.transports.aio.closing import Closing
 from siptls.transports.aio.connection import Connection
 from siptls.transports.aio.driver import Driver
+from siptls.transports.aio.judging import Judging
 from siptls.transports.aio.keeping import Kept
 from siptls.transports.aio.racing import Racing
 from siptls.transports.attempts import not_reached, without
 from siptls.transports.openings import Openings, of_outcome
+from siptls.transports.outgoing import Outgoing
 from siptls.transports.racing import Race, Reach, no_handshake
 from siptls.transports.resolution import (
     Resolver,
     SystemResolver,
     Target,
     check_alone,
-    check_resolver,
     find,
 )
 from siptls.transports.reuse import IS_POOL, ConnectionPool, Terms, Wanted
 from siptls.transports.sockets import closing_if_it_fails
 from siptls.transports.supervision import IS_BACKOFF, Backoff, OnChange
-from siptls.trust.decision import PeerRefusedError
-from siptls.trust.dnstrust import IS_DNS_TRUST, DNSTrust
+from siptls.trust.decision import Peer, PeerRefusedError
+from siptls.trust.dnstrust import DNSTrust
 from siptls.trust.names import ReferenceIdentity
-from siptls.trust.policy import TrustPolicy, require_policy
-from siptls.wire.connection import ClientConnection
-from siptls.wire.credential import IS_CREDENTIAL, Credential
-from siptls.wire.deadlines import check_keep_alive
-from siptls.wire.hello import ALPN, IS_ALPN
+from siptls.trust.policy import TrustPolicy
+from siptls.wire.credential import Credential
+from siptls.wire.hello import ALPN
+from siptls.wire.inforce import InForce
 from siptls.wire.limits import Limits, as_limits
 from siptls.wire.telling import Address, OnRefused
 
@@ -88,26 +89,25 @@ class TLSClientTransport(Closing):
         keep_alive: float | None = None,
         pool: ConnectionPool[Connection] | None = None,
     ) -> None:
-        require_policy(policy)
-        check_resolver(resolver)
-        IS_CREDENTIAL.check("credential", credential)
-        IS_DNS_TRUST.check("dns_trust", dns_trust)
         check_callback("on_refused", on_refused)
-        IS_ALPN.check("alpn", alpn)
-        check_keep_alive(keep_alive)
         IS_POOL.check("pool", pool)
-        self._policy = policy
-        self._credential = credential
-        self._resolver = resolver or SystemResolver()
-        self._dns_trust = dns_trust
-        self._on_refused = on_refused
         self._limits = as_limits(limits)
-        self._alpn = alpn
-        self._keep_alive = keep_alive
+        self._ours = Outgoing(
+            InForce(policy),
+            credential,
+            SystemResolver() if resolver is None else resolver,
+            dns_trust,
+            self._limits,
+            alpn,
+            keep_alive,
+        )
+        self._on_refused = on_refused
         self.pool: ConnectionPool[Connection] = ConnectionPool() if pool is None else pool
         """The live connections that may be used again."""
         self._openings: Openings[Connection] = Openings()
         self._drivers: set[Driver] = set()
+        self._updating = threading.Lock()
+        self._judging = Judging(lambda: self._drivers)
         self._racing: set[Racing] = set()
         self._kept: WeakSet[Kept] = WeakSet()  # its task holds each until it is closed
         self._closed = False
@@ -159,9 +159,7 @@ class TLSClientTransport(Closing):
                 check_alone(host, port, service)
                 return await self._connect_socket(ReferenceIdentity.parse(target), sock)
         self._check_open()
-        wanted = Wanted.of(
-            target, self._dns_trust, host=host, port=port, service=service, reuse=reuse
-        )
+        wanted = self._ours.wanted(target, host=host, port=port, service=service, reuse=reuse)
         return await self._reach(wanted)
 
     def keep(  # noqa: PLR0913  whom, where, and how long to wait
@@ -200,9 +198,7 @@ class TLSClientTransport(Closing):
         self._check_open()
         IS_BACKOFF.check("backoff", backoff)
         check_callback("on_change", on_change)
-        wanted = Wanted.of(
-            target, self._dns_trust, host=host, port=port, service=service, reuse=True
-        )
+        wanted = self._ours.wanted(target, host=host, port=port, service=service, reuse=True)
 
         async def open_one(avoid: dict[Address, PeerRefusedError]) -> Connection:
             return await self._reach(wanted, avoid)
@@ -211,9 +207,39 @@ class TLSClientTransport(Closing):
         self._kept.add(kept)
         return kept
 
+    def update(
+        self, *, credential: Credential | None = None, policy: TrustPolicy | None = None
+    ) -> None:
+        """Use another credential or policy from now on; None leaves either as it is.
+
+        New connections use the new ones. The live ones are judged again: one
+        whose peer is trusted no more delivers nothing more, and is closed in order with
+        `TrustLostError`; the others notice nothing. Without arguments, all are judged again by the
+        same policy. It may be called from any thread.
+
+        Args:
+            credential: Our own.
+            policy: Judges each server.
+
+        Raises:
+            ConfigurationError: One of them is none; nothing has changed then.
+            CertificateError: OpenSSL does not take the credential; nothing has changed then.
+        """
+        with self._updating:
+            self._ours = self._ours.renewed(credential, policy)
+            self._ours.in_force.replace(policy)
+        self._judging.begin()
+        for kept in list(self._kept):
+            kept.reconsider()
+
+    def peers(self) -> list[Peer]:
+        """Give who the servers of the live connections have proven to be."""
+        return [driver.core.peer for driver in list(self._drivers) if driver.core.peer is not None]
+
     async def aclose(self) -> None:
         """Close every connection in order, and refuse to open more."""
         self._closed = True
+        await self._judging.stop()
         await asyncio.gather(*(kept.aclose() for kept in list(self._kept)))
         drivers, races = list(self._drivers), list(self._racing)
         for race in races:
@@ -231,7 +257,7 @@ class TLSClientTransport(Closing):
 
     @property
     def _terms(self) -> Terms:
-        return Terms(self._policy, self._credential, asyncio.get_running_loop())
+        return self._ours.terms(asyncio.get_running_loop())
 
     async def _reach(
         self, wanted: Wanted, avoid: Mapping[Address, PeerRefusedError] = MappingProxyType({})
@@ -271,7 +297,7 @@ class TLSClientTransport(Closing):
         if held is not None:
             return held
         targets = await find(
-            self._resolver,
+            self._ours.resolver,
             wanted.reference,
             service=wanted.service,
             host=wanted.host,
@@ -283,7 +309,9 @@ class TLSClientTransport(Closing):
         targets = without(wanted.distinct(targets), avoid)
         connection = await self._connect_targets(targets, wanted, reach)
         if wanted.reuse:
-            self.pool.add(connection, self._terms)
+            self.pool.add(
+                connection, Terms(self._ours.in_force, connection.credential, connection.world)
+            )
         return connection
 
     async def _connect_socket(
@@ -337,17 +365,9 @@ class TLSClientTransport(Closing):
             self._racing.discard(racing)
 
     def _driver(self, reference: ReferenceIdentity, address: tuple[str, int] | None) -> Driver:
+        self._judging.enter()
         loop = asyncio.get_running_loop()
-        core = ClientConnection(
-            self._policy,
-            reference,
-            credential=self._credential,
-            limits=self._limits,
-            address=address,
-            alpn=self._alpn,
-            keep_alive=self._keep_alive,
-            timer=loop.time,
-        )
+        core = self._ours.connection(reference, address, loop.time)
         return Driver(core, self._limits, on_refused=self._on_refused, on_lost=self._forget)
 
     def _forget(self, driver: Driver) -> None:

@@ -23,6 +23,7 @@ from typing import Any, cast
 
 from siptls.errors import ConnectionClosedError, LimitError, OperationTimeout, SIPTLSError
 from siptls.transports.sockets import Outflow, acknowledged, watch_peer
+from siptls.trust.decision import TrustLostError
 from siptls.wire.connection import ClientConnection, ServerConnection
 from siptls.wire.events import (
     ConnectionClosed,
@@ -284,6 +285,12 @@ class Driver(asyncio.BufferedProtocol):
         self._process()
         self._half_close()
 
+    def judge_again(self) -> None:
+        """Judge the peer by the policy in force, unless it was; who is refused is let go."""
+        if not self.core.is_judged:
+            self.core.judge_again()
+            self._process()
+
     async def wait_lost(self) -> None:
         """Wait until the socket is closed."""
         await asyncio.shield(self.lost)
@@ -353,6 +360,9 @@ class Driver(asyncio.BufferedProtocol):
             if not waiting.done():
                 waiting.set_exception(reason)
                 waiting.exception()  # whoever awaits it sees it; nobody must
+        if isinstance(reason, TrustLostError):  # nothing more of what it has sent
+            while not self._messages.empty():
+                self._messages.get_nowait()
         self._messages.put_nowait(reason)
         self._writable.set()
         self._resume_reading()

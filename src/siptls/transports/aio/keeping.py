@@ -73,6 +73,11 @@ class Kept(Closing):
         """Try at once: something has changed, so that even who was refused may be accepted now."""
         self._retry.set()
 
+    def reconsider(self) -> None:
+        """Try who was refused: the policy, or our credential, is another now. From any thread."""
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._retry.set)
+
     async def aclose(self) -> None:
         """Close the connection in order, and open it no more."""
         self._task.cancel()

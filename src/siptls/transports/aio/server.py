@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 import socket
+import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeAlias
 
@@ -14,13 +15,16 @@ from siptls.errors import ConfigurationError, ConnectionClosedError, SIPTLSError
 from siptls.transports.aio.closing import Closing
 from siptls.transports.aio.connection import Connection
 from siptls.transports.aio.driver import Driver
+from siptls.transports.aio.judging import Judging
 from siptls.transports.listening import cannot_listen, listeners, listening
 from siptls.transports.resolution import SIPS_PORT, check_port
 from siptls.transports.reuse import IS_POOL, ConnectionPool
 from siptls.transports.service import Service, require_one_handler
+from siptls.trust.decision import Peer
 from siptls.trust.policy import TrustPolicy
 from siptls.wire.credential import Credential
 from siptls.wire.hello import ALPN
+from siptls.wire.inforce import InForce
 from siptls.wire.limits import Limits, as_limits
 from siptls.wire.message import Message
 from siptls.wire.telling import Address, OnRefused, address_of, shown
@@ -61,12 +65,14 @@ class _ServerTransport(Closing):
         self._limits = as_limits(limits)
         self.pool: ConnectionPool[Connection] = ConnectionPool() if pool is None else pool
         """The live connections whose clients have proven a name."""
-        self._service = Service(credential, policy, mutual, self._limits, alpn, keep_alive)
+        self._service = Service(credential, InForce(policy), mutual, self._limits, alpn, keep_alive)
         self._handler = handler
         self._on_message = on_message
         self._on_refused = on_refused
         self._listeners: dict[socket.socket, asyncio.Task[None]] = {}
         self._drivers: set[Driver] = set()
+        self._updating = threading.Lock()
+        self._judging = Judging(lambda: self._drivers)
         self._handlers: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(self._limits.max_connections)
         self._closed = asyncio.Event()
@@ -101,6 +107,7 @@ class _ServerTransport(Closing):
         )
         for listener in sockets:
             self._listeners[listener] = asyncio.create_task(self._accept(listener))
+        self._judging.enter()
 
     async def serve_forever(self) -> None:
         """Wait until the server is closed, or the task is cancelled.
@@ -112,6 +119,36 @@ class _ServerTransport(Closing):
             raise ConfigurationError("the server does not listen: await listen(host, port) first")
         await self._closed.wait()
 
+    def update(
+        self,
+        *,
+        credential: Credential | Sequence[Credential] | None = None,
+        policy: TrustPolicy | None = None,
+    ) -> None:
+        """Use another credential or policy from now on; None leaves either as it is.
+
+        New connections use the new ones. The live ones are judged again: one
+        whose peer is trusted no more delivers nothing more, and is closed in order with
+        `TrustLostError`; the others notice nothing. Without arguments, all are judged again by the
+        same policy. It may be called from any thread.
+
+        Args:
+            credential: Our own; or several, as for the constructor.
+            policy: Judges each client.
+
+        Raises:
+            ConfigurationError: One of them is none, or nobody is judged; nothing has changed then.
+            CertificateError: OpenSSL does not take the credential; nothing has changed then.
+        """
+        with self._updating:
+            self._service = self._service.renewed(credential, policy)
+            self._service.in_force.replace(policy)
+        self._judging.begin()
+
+    def peers(self) -> list[Peer]:
+        """Give who the clients of the live connections have proven to be."""
+        return [driver.core.peer for driver in list(self._drivers) if driver.core.peer is not None]
+
     async def aclose(self) -> None:
         """Stop accepting, close every connection in order, and end every handler.
 
@@ -119,6 +156,7 @@ class _ServerTransport(Closing):
         ``Limits.close_timeout`` after its connection is cancelled.
         """
         self._closed.set()
+        await self._judging.stop()
         listeners, self._listeners = self._listeners, {}
         for task in listeners.values():
             task.cancel()

@@ -26,26 +26,26 @@ from siptls.transports.blocking.stopping import Stop, Until
 from siptls.transports.blocking.timeouts import earlier, end_of, left, timed_out
 from siptls.transports.known import Core
 from siptls.transports.openings import Openings, of_outcome
+from siptls.transports.outgoing import Outgoing
 from siptls.transports.racing import Reach, no_handshake
 from siptls.transports.resolution import (
     Resolver,
     SystemResolver,
     Target,
     check_alone,
-    check_resolver,
     find_blocking,
 )
 from siptls.transports.reuse import IS_POOL, ConnectionPool, Terms, Wanted
 from siptls.transports.sockets import closing_if_it_fails
 from siptls.transports.supervision import IS_BACKOFF, Backoff, OnChange
-from siptls.trust.decision import PeerRefusedError
-from siptls.trust.dnstrust import IS_DNS_TRUST, DNSTrust
+from siptls.trust.decision import Peer, PeerRefusedError
+from siptls.trust.dnstrust import DNSTrust
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy, require_policy
 from siptls.wire.connection import ClientConnection, ServerConnection
-from siptls.wire.credential import IS_CREDENTIAL, Credential
-from siptls.wire.deadlines import check_keep_alive
-from siptls.wire.hello import ALPN, IS_ALPN
+from siptls.wire.credential import Credential
+from siptls.wire.hello import ALPN
+from siptls.wire.inforce import InForce
 from siptls.wire.limits import Limits, as_limits
 from siptls.wire.telling import Address, OnRefused, address_of
 
@@ -171,23 +171,19 @@ class TLSClientTransport(Closing):
         keep_alive: float | None = None,
         pool: ConnectionPool[Connection] | None = None,
     ) -> None:
-        require_policy(policy)
-        IS_CREDENTIAL.check("credential", credential)
         check_callback("on_refused", on_refused)
-        IS_ALPN.check("alpn", alpn)
-        check_keep_alive(keep_alive)
         IS_POOL.check("pool", pool)
-        check_resolver(resolver)
-        IS_DNS_TRUST.check("dns_trust", dns_trust)
-        self._policy = policy
-        self._credential = credential
-        self._resolver = resolver or SystemResolver()
-        self._dns_trust = dns_trust
-        self._on_refused = on_refused
         self._limits = as_limits(limits)
-        self._alpn = alpn
-        self._keep_alive = keep_alive
-        self._terms = Terms(policy, credential, world=None)
+        self._ours = Outgoing(
+            InForce(policy),
+            credential,
+            SystemResolver() if resolver is None else resolver,
+            dns_trust,
+            self._limits,
+            alpn,
+            keep_alive,
+        )
+        self._on_refused = on_refused
         self.pool: ConnectionPool[Connection] = ConnectionPool() if pool is None else pool
         """The live connections that may be used again."""
         self._lock = threading.Lock()
@@ -237,9 +233,7 @@ class TLSClientTransport(Closing):
         end = self._end_of(timeout)
         with self._stoppable() as stop:
             until = Until(end, stop)
-            wanted = Wanted.of(
-                target, self._dns_trust, host=host, port=port, service=service, reuse=reuse
-            )
+            wanted = self._ours.wanted(target, host=host, port=port, service=service, reuse=reuse)
             reach = Reach(wanted.reference, self._limits)
             try:
                 return self._reach(wanted, reach, until)
@@ -279,9 +273,7 @@ class TLSClientTransport(Closing):
         """
         IS_BACKOFF.check("backoff", backoff)
         check_callback("on_change", on_change)
-        wanted = Wanted.of(
-            target, self._dns_trust, host=host, port=port, service=service, reuse=True
-        )
+        wanted = self._ours.wanted(target, host=host, port=port, service=service, reuse=True)
 
         def open_one(avoid: dict[Address, PeerRefusedError], stop: Stop) -> Connection:
             reach = Reach(wanted.reference, self._limits)
@@ -297,6 +289,39 @@ class TLSClientTransport(Closing):
             kept = Kept(str(wanted.reference), open_one, backoff or Backoff(), on_change)
             self._kept.add(kept)
         return kept
+
+    def update(
+        self, *, credential: Credential | None = None, policy: TrustPolicy | None = None
+    ) -> None:
+        """Use another credential or policy from now on; None leaves either as it is.
+
+        New connections use the new ones. The live ones are judged again, before it returns: one
+        whose peer is trusted no more delivers nothing more, and is closed in order with
+        `TrustLostError`; the others notice nothing. Without arguments, all are judged again by the
+        same policy. It may be called from any thread.
+
+        Args:
+            credential: Our own.
+            policy: Judges each server.
+
+        Raises:
+            ConfigurationError: One of them is none; nothing has changed then.
+            CertificateError: OpenSSL does not take the credential; nothing has changed then.
+        """
+        with self._lock:
+            self._ours = self._ours.renewed(credential, policy)
+            self._ours.in_force.replace(policy)
+            connections, kept = list(self._connections), list(self._kept)
+        for connection in connections:
+            connection.judge_again()
+        for one in kept:
+            one.reconsider()
+
+    def peers(self) -> list[Peer]:
+        """Give who the servers of the live connections have proven to be."""
+        with self._lock:
+            connections = list(self._connections)
+        return [one.peer for one in connections if one.peer is not None]
 
     def close(self) -> None:
         """Close every connection in order, and refuse to open more.
@@ -316,6 +341,10 @@ class TLSClientTransport(Closing):
             one.close()
 
     # ------------------------------------------------------------ inside
+
+    @property
+    def _terms(self) -> Terms:
+        return self._ours.terms(None)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -367,7 +396,7 @@ class TLSClientTransport(Closing):
         if held is not None:
             return held
         targets = find_blocking(
-            self._resolver,
+            self._ours.resolver,
             wanted.reference,
             service=wanted.service,
             host=wanted.host,
@@ -380,7 +409,9 @@ class TLSClientTransport(Closing):
         targets = without(wanted.distinct(targets), avoid)
         connection = self._connect_targets(targets, wanted, reach, until)
         if wanted.reuse:
-            self.pool.add(connection, self._terms)
+            self.pool.add(
+                connection, Terms(self._ours.in_force, connection.credential, connection.world)
+            )
         return connection
 
     def _connect_targets(
@@ -438,15 +469,7 @@ class TLSClientTransport(Closing):
         attempts: list[Attempt],
         until: Until,
     ) -> Connection:
-        core = ClientConnection(
-            self._policy,
-            reference,
-            credential=self._credential,
-            limits=self._limits,
-            address=address,
-            alpn=self._alpn,
-            keep_alive=self._keep_alive,
-        )
+        core = self._ours.connection(reference, address)
         connection = Connection(
             sock,
             core,

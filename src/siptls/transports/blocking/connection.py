@@ -34,6 +34,7 @@ from siptls.transports.blocking.stopping import Waker
 from siptls.transports.blocking.timeouts import earlier, end_of, left, milliseconds, timed_out
 from siptls.transports.known import Core, Known
 from siptls.transports.sockets import Outflow, acknowledged, watch_peer
+from siptls.trust.decision import TrustLostError
 from siptls.wire.events import (
     ConnectionClosed,
     Event,
@@ -306,6 +307,17 @@ class Connection(Known, Closing):
                 self._changed.notify_all()
         self._waker.wake()
 
+    def judge_again(self) -> None:
+        """Judge the peer by the policy in force, unless it was. Transports call it."""
+        with self._lock:
+            if not self._core.is_judged:
+                self._core.judge_again()
+                self._take_events()
+                self._push()
+                self._see_to_the_end()
+                self._changed.notify_all()
+        self._waker.wake()
+
     # ------------------------------------------------------------ the handshake
 
     def handshake(self, *, timeout: float | None = None) -> Self:
@@ -542,6 +554,9 @@ class Connection(Known, Closing):
                 self._pongs += 1
             case ConnectionClosed(reason=reason):
                 self._ended = reason
+                if isinstance(reason, TrustLostError):  # nothing more of what it has sent
+                    self._inbox.clear()
+                    self._stored = 0
                 if isinstance(reason, ConnectionClosedError) and not reason.orderly:
                     reason.unacknowledged = self._unacknowledged()
                 self._untold.append(event)

@@ -24,9 +24,11 @@ from siptls.transports.resolution import (
 )
 from siptls.transports.reuse import IS_POOL, ConnectionPool
 from siptls.transports.service import Service, require_one_handler
+from siptls.trust.decision import Peer
 from siptls.trust.policy import TrustPolicy
 from siptls.wire.credential import Credential
 from siptls.wire.hello import ALPN
+from siptls.wire.inforce import InForce
 from siptls.wire.limits import Limits, as_limits
 from siptls.wire.message import Message
 from siptls.wire.telling import Address, OnRefused, address_of, shown
@@ -67,7 +69,7 @@ class _ServerTransport(Closing):
         self._limits = as_limits(limits)
         self.pool: ConnectionPool[Connection] = ConnectionPool() if pool is None else pool
         """The live connections whose clients have proven a name."""
-        self._service = Service(credential, policy, mutual, self._limits, alpn, keep_alive)
+        self._service = Service(credential, InForce(policy), mutual, self._limits, alpn, keep_alive)
         self._handler = handler
         self._on_message = on_message
         self._on_refused = on_refused
@@ -123,6 +125,40 @@ class _ServerTransport(Closing):
         if not self._listeners and not self._closed.is_set():
             raise ConfigurationError("the server does not listen: call listen(host, port) first")
         self._closed.wait(left(end))
+
+    def update(
+        self,
+        *,
+        credential: Credential | Sequence[Credential] | None = None,
+        policy: TrustPolicy | None = None,
+    ) -> None:
+        """Use another credential or policy from now on; None leaves either as it is.
+
+        New connections use the new ones. The live ones are judged again, before it returns: one
+        whose peer is trusted no more delivers nothing more, and is closed in order with
+        `TrustLostError`; the others notice nothing. Without arguments, all are judged again by the
+        same policy. It may be called from any thread.
+
+        Args:
+            credential: Our own; or several, as for the constructor.
+            policy: Judges each client.
+
+        Raises:
+            ConfigurationError: One of them is none, or nobody is judged; nothing has changed then.
+            CertificateError: OpenSSL does not take the credential; nothing has changed then.
+        """
+        with self._lock:
+            self._service = self._service.renewed(credential, policy)
+            self._service.in_force.replace(policy)
+            connections = list(self._connections)
+        for connection in connections:
+            connection.judge_again()
+
+    def peers(self) -> list[Peer]:
+        """Give who the clients of the live connections have proven to be."""
+        with self._lock:
+            connections = list(self._connections)
+        return [one.peer for one in connections if one.peer is not None]
 
     def close(self) -> None:
         """Stop accepting, close every connection in order, and wait for the handlers.

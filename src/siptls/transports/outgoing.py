@@ -1,0 +1,113 @@
+"""Outgoing: what a client is given once, and makes each of its connections from."""
+
+from __future__ import annotations
+
+import time
+
+from attrs import evolve, frozen
+
+from siptls.transports.resolution import Resolver, check_resolver
+from siptls.transports.reuse import Terms, Wanted
+from siptls.trust.dnstrust import IS_DNS_TRUST, DNSTrust
+from siptls.trust.names import ReferenceIdentity
+from siptls.trust.policy import TrustPolicy, require_policy
+from siptls.wire.connection import ClientConnection, Timer
+from siptls.wire.credential import IS_CREDENTIAL, Credential
+from siptls.wire.deadlines import check_keep_alive
+from siptls.wire.hello import ALPN, IS_ALPN
+from siptls.wire.inforce import InForce
+from siptls.wire.limits import Limits
+from siptls.wire.telling import Address
+
+__all__ = ["Outgoing"]
+
+_NOBODY = ReferenceIdentity.parse("nobody.invalid")
+
+
+@frozen
+class Outgoing:
+    """A client's own certificate, whom it believes, and how it gets there.
+
+    Attributes:
+        in_force: The policy that judges each server.
+        credential: Our own, for servers that ask for one.
+        resolver: Finds the addresses.
+        dns_trust: Whether a host that DNS names is expected, too.
+        limits: Bounds.
+        alpn: Whether ``sip/2`` is agreed on.
+        keep_alive: The longest time between two pings of ours; None for none.
+
+    Raises:
+        ConfigurationError: One of them is none.
+        CertificateError: OpenSSL does not take the credential.
+    """
+
+    in_force: InForce
+    credential: Credential | None
+    resolver: Resolver
+    dns_trust: DNSTrust
+    limits: Limits
+    alpn: ALPN
+    keep_alive: float | None
+
+    def __attrs_post_init__(self) -> None:
+        require_policy(self.in_force.policy)
+        check_resolver(self.resolver)
+        IS_CREDENTIAL.check("credential", self.credential)
+        IS_DNS_TRUST.check("dns_trust", self.dns_trust)
+        IS_ALPN.check("alpn", self.alpn)
+        check_keep_alive(self.keep_alive)
+        self.connection(_NOBODY, None)  # whatever is wrong with the credential is told now
+
+    def connection(
+        self,
+        reference: ReferenceIdentity,
+        address: Address | None,
+        timer: Timer = time.monotonic,
+    ) -> ClientConnection:
+        """Make the core of a new connection, to whoever proves the reference."""
+        policy = self.in_force.policy
+        assert policy is not None  # noqa: S101  just checked
+        core = ClientConnection(
+            policy,
+            reference,
+            credential=self.credential,
+            limits=self.limits,
+            address=address,
+            alpn=self.alpn,
+            keep_alive=self.keep_alive,
+            timer=timer,
+        )
+        core.follow(self.in_force)
+        return core
+
+    def terms(self, world: object) -> Terms:
+        """Give the terms on which a request may be sent now."""
+        return Terms(self.in_force, self.credential, world)
+
+    def wanted(
+        self,
+        target: str | ReferenceIdentity,
+        *,
+        host: str | None,
+        port: int | None,
+        service: str | None,
+        reuse: bool,
+    ) -> Wanted:
+        """Give what a connect() is for.
+
+        Raises:
+            ConfigurationError: An argument cannot be meant.
+        """
+        return Wanted.of(target, self.dns_trust, host=host, port=port, service=service, reuse=reuse)
+
+    def renewed(self, credential: Credential | None, policy: TrustPolicy | None) -> Outgoing:
+        """Give the same with another credential or policy; None leaves either as it is.
+
+        Raises:
+            ConfigurationError: One of them is none.
+            CertificateError: OpenSSL does not take the credential.
+        """
+        if policy is not None:
+            require_policy(policy)
+        return self if credential is None else evolve(self, credential=credential)

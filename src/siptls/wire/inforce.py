@@ -1,0 +1,33 @@
+"""InForce: the policy by which the connections of a transport are judged, now and later on.
+
+A connection may live for weeks, and what its peer was believed for may end before. So each one
+looks here before it delivers what has come: if another policy is in force, the peer is judged by
+it, from the evidence that was kept.
+"""
+
+from __future__ import annotations
+
+from siptls.trust.policy import TrustPolicy
+
+__all__ = ["InForce"]
+
+
+class InForce:
+    """A policy that may be replaced, from any thread.
+
+    Attributes:
+        policy: The one in force; None where nobody is judged.
+        version: Another one each time that all have to be judged again.
+    """
+
+    __slots__ = ("policy", "version")
+
+    def __init__(self, policy: TrustPolicy | None) -> None:
+        self.policy = policy
+        self.version = 0
+
+    def replace(self, policy: TrustPolicy | None) -> None:
+        """Put a policy in force; None leaves it. All are judged again in any case."""
+        if policy is not None:
+            self.policy = policy
+        self.version += 1  # last: who reads it before reads the policy after it

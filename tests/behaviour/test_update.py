@@ -1,0 +1,436 @@
+"""Trust over time: what is in force may change while connections live, and so may the time."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+from network import until
+from sip import request
+
+from siptls import (
+    AnyDomain,
+    CertificateError,
+    ClientConnection,
+    Code,
+    ConfigurationError,
+    Connection,
+    ConnectionClosed,
+    ConnectionClosedError,
+    ConnectionPool,
+    Credential,
+    Decision,
+    Federation,
+    Limits,
+    MessageReceived,
+    MTLSServerTransport,
+    Partner,
+    PeerRefused,
+    PeerRefusedError,
+    ServerConnection,
+    StaticResolver,
+    TLSClientTransport,
+    TLSServerTransport,
+    TrustLostError,
+    TrustPolicy,
+    sync,
+)
+from siptls.testing import CertificateAuthority, connected
+
+CA = CertificateAuthority("Update CA", seed="update")
+OURS, OTHER = CA.issue("sip:us.example"), CA.issue("sip:us.example")
+FABRIKAM, NORTHWIND = CA.issue("sip:fabrikam.example"), CA.issue("sip:northwind.example")
+EVERYBODY = AnyDomain(CA.authority())
+BOTH = Federation(
+    [Partner([f"{name}.example"], CA.authority()) for name in ("fabrikam", "northwind")]
+)
+ONE = Federation([Partner(["fabrikam.example"], CA.authority())])
+
+
+class Server:
+    """A server of ours, what it has heard, and whom it has refused."""
+
+    def __init__(self, **options: Any) -> None:
+        self.heard: list[str] = []
+        self.refused: list[Decision] = []
+        self.transport = MTLSServerTransport(
+            OURS,
+            BOTH,
+            self.handle,
+            on_refused=lambda decision, _: self.refused.append(decision),
+            **options,
+        )
+
+    async def handle(self, connection: Connection) -> None:
+        async for message in connection:
+            assert connection.peer is not None
+            self.heard += connection.peer.domains
+            await connection.send(message.reply(200, "OK"))
+
+
+@asynccontextmanager
+async def serving(**options: Any) -> AsyncIterator[Server]:
+    server = Server(**options)
+    async with server.transport:
+        await server.transport.listen("127.0.0.1", 0)
+        yield server
+
+
+@asynccontextmanager
+async def visiting(server: Server, credential: Credential) -> AsyncIterator[Connection]:
+    host, port = server.transport.addresses[0]
+    async with TLSClientTransport(EVERYBODY, credential=credential) as transport:
+        connection = await transport.connect("us.example", host=host, port=port)
+        await connection.ping()
+        yield connection
+
+
+async def status(connection: Connection) -> int | None:
+    await connection.send(request())
+    return (await connection.receive()).status
+
+
+# ---------------------------------------------------------------- a server
+
+
+async def test_who_is_trusted_no_more_is_let_go_and_the_others_notice_nothing(
+    tls_version: str,
+) -> None:
+    async with serving() as server:
+        async with visiting(server, FABRIKAM) as stays, visiting(server, NORTHWIND) as goes:
+            assert len(server.transport.peers()) == 2
+            server.transport.update(policy=ONE)
+            with pytest.raises(ConnectionClosedError) as caught:
+                await goes.receive()
+            assert caught.value.orderly
+            assert await status(stays) == 200
+            await until(lambda: len(server.transport.peers()) == 1)
+        assert server.heard == ["fabrikam.example"]
+        (decision,) = server.refused
+        assert decision.code == Code.NAME_OUT_OF_SCOPE
+
+
+async def test_what_comes_after_the_update_is_not_delivered() -> None:
+    """Not even before its turn to be judged: who sends is judged first."""
+    async with serving() as server, visiting(server, NORTHWIND) as goes:
+        server.transport._judging.begin = lambda: None  # type: ignore[method-assign]
+        server.transport.update(policy=ONE)
+        with suppress(ConnectionClosedError):
+            await status(goes)
+        await until(lambda: goes.closed)
+        assert server.heard == []
+
+
+async def test_a_handler_learns_why() -> None:
+    ended: asyncio.Queue[TrustLostError] = asyncio.Queue()
+
+    async def handler(connection: Connection) -> None:
+        with pytest.raises(TrustLostError) as caught:
+            await connection.receive()
+        with pytest.raises(ConnectionClosedError):
+            await connection.send(request())
+        await ended.put(caught.value)
+
+    async with MTLSServerTransport(OURS, BOTH, handler) as transport:
+        await transport.listen("127.0.0.1", 0)
+        server: Any = type("", (), {"transport": transport})
+        async with visiting(server, NORTHWIND):
+            transport.update(policy=ONE)
+            error = await ended.get()
+            assert error.decision.code == Code.NAME_OUT_OF_SCOPE
+            assert "trusted no more" in str(error)
+            assert not error.orderly
+
+
+async def test_what_waits_to_be_received_is_dropped() -> None:
+    """It was delivered to nobody yet, and comes from somebody whom we trust no more."""
+    go, ended = asyncio.Event(), asyncio.Event()
+
+    async def handler(connection: Connection) -> None:
+        await go.wait()
+        with pytest.raises(TrustLostError):
+            await connection.receive()
+        ended.set()
+
+    async with MTLSServerTransport(OURS, BOTH, handler) as transport:
+        await transport.listen("127.0.0.1", 0)
+        server: Any = type("", (), {"transport": transport})
+        async with visiting(server, NORTHWIND) as goes:
+            await goes.send(request())
+            await goes.ping()
+            transport.update(policy=ONE)
+            await until(lambda: goes.closed)
+            go.set()
+            await ended.wait()
+
+
+async def test_another_credential_is_shown_to_whoever_comes_next() -> None:
+    async with serving() as server:
+        async with visiting(server, FABRIKAM) as before:
+            server.transport.update(credential=OTHER)
+            async with visiting(server, FABRIKAM) as after:
+                assert before.peer is not None
+                assert after.peer is not None
+                assert before.peer.chain[0] == OURS.chain[0]
+                assert after.peer.chain[0] == OTHER.chain[0]
+                assert await status(before) == 200
+
+
+async def test_what_cannot_be_used_changes_nothing() -> None:
+    async with serving() as server:
+        for wrong in ({"credential": "x.pem"}, {"policy": "x.toml"}, {"policy": Federation}):
+            options: Any = {"credential": OTHER, "policy": ONE, **wrong}
+            with pytest.raises((ConfigurationError, CertificateError)):
+                server.transport.update(**options)
+        async with visiting(server, NORTHWIND) as connection:
+            assert connection.peer is not None
+            assert connection.peer.chain[0] == OURS.chain[0]
+            assert await status(connection) == 200
+
+
+async def test_a_server_that_judges_nobody_takes_no_policy() -> None:
+    async with TLSServerTransport(OURS, print) as server:
+        with pytest.raises(ConfigurationError, match="make an MTLSServerTransport"):
+            server.update(policy=ONE)
+        server.update(credential=OTHER)
+        server.update()
+
+
+async def test_it_may_be_called_from_any_thread() -> None:
+    async with serving() as server, visiting(server, NORTHWIND) as goes:
+        await asyncio.to_thread(server.transport.update, policy=ONE)
+        with pytest.raises(ConnectionClosedError):
+            await goes.receive()
+
+
+async def test_a_policy_that_says_another_thing_today_is_asked_again() -> None:
+    """As one whose list of revoked certificates has grown."""
+
+    class Moody:
+        answers: TrustPolicy = BOTH
+
+        def evaluate(self, evidence: Any, /) -> Decision:
+            return Moody.answers.evaluate(evidence)
+
+    async with serving() as server, visiting(server, NORTHWIND) as goes:
+        server.transport.update(policy=Moody())
+        assert await status(goes) == 200
+        Moody.answers = ONE
+        server.transport.update()
+        with pytest.raises(ConnectionClosedError):
+            await goes.receive()
+
+
+# ---------------------------------------------------------------- a client
+
+
+@asynccontextmanager
+async def client_of(server: Server, **options: Any) -> AsyncIterator[TLSClientTransport]:
+    resolver = StaticResolver({"us.example": [server.transport.addresses[0]]})
+    async with TLSClientTransport(
+        EVERYBODY, credential=FABRIKAM, resolver=resolver, **options
+    ) as transport:
+        yield transport
+
+
+async def test_a_client_judges_its_servers_again() -> None:
+    async with serving() as server, client_of(server) as transport:
+        connection = await transport.connect("us.example")
+        assert [peer.domains for peer in transport.peers()] == [{"us.example"}]
+        transport.update(policy=ONE)
+        with pytest.raises(TrustLostError):
+            await connection.receive()
+        await until(lambda: not len(transport.pool))
+        with pytest.raises(PeerRefusedError):
+            await transport.connect("us.example")
+        transport.update(policy=EVERYBODY)
+        assert await status(await transport.connect("us.example")) == 200
+
+
+async def test_a_client_shows_its_other_credential_on_another_connection() -> None:
+    async with serving() as server, client_of(server) as transport:
+        first = await transport.connect("us.example")
+        transport.update(credential=NORTHWIND)
+        second = await transport.connect("us.example")
+        assert second is not first
+        assert await status(first) == await status(second) == 200
+        assert server.heard == ["fabrikam.example", "northwind.example"]
+
+
+async def test_a_shared_pool_gives_nobody_whom_one_side_trusts_no_more() -> None:
+    pool: ConnectionPool[Connection] = ConnectionPool()
+    async with serving(pool=pool) as server, visiting(server, NORTHWIND):
+        async with TLSClientTransport(
+            BOTH,
+            credential=OURS,
+            resolver=StaticResolver({"northwind.example": [("127.0.0.1", 9)]}),
+            pool=pool,
+        ) as transport:
+            assert await transport.connect("northwind.example")
+            server.transport._judging.begin = lambda: None  # type: ignore[method-assign]
+            server.transport.update(policy=ONE)
+            transport.update(policy=ONE)
+            with pytest.raises(ConnectionClosedError, match="cannot connect"):
+                await transport.connect("northwind.example")
+
+
+async def test_a_connection_that_is_kept_is_tried_again_when_the_policy_changes() -> None:
+    async with serving() as server, client_of(server) as transport:
+        transport.update(policy=ONE)
+        kept = transport.keep("us.example")
+        await until(lambda: str(kept.state) == "refused")
+        transport.update(policy=EVERYBODY)
+        assert await status(await kept.connected()) == 200
+
+
+# ---------------------------------------------------------------- time
+
+
+class Clock:
+    """The time for certificates, and the timer for deadlines, of the same clock."""
+
+    def __init__(self) -> None:
+        self.start = self.now = dt.datetime.now(dt.UTC)
+
+    def __call__(self) -> dt.datetime:
+        return self.now
+
+    def timer(self) -> float:
+        return (self.now - self.start).total_seconds()
+
+
+def pair(
+    clock: Clock, credential: Credential = FABRIKAM
+) -> tuple[ClientConnection, ServerConnection]:
+    client = ClientConnection(EVERYBODY, "us.example", credential=credential)
+    silent = Limits(first_message_timeout=None, idle_timeout=None)
+    server = ServerConnection(OURS, BOTH, clock=clock, timer=clock.timer, limits=silent)
+    connected(client, server)
+    server.events()
+    return client, server
+
+
+def test_trust_ends_when_the_first_certificate_of_the_path_does(tls_version: str) -> None:
+    clock = Clock()
+    brief = CA.issue("sip:fabrikam.example", not_after=clock.now + dt.timedelta(minutes=10))
+    client, server = pair(clock, brief)
+    assert server.deadline == pytest.approx(600, abs=1)
+    clock.now += dt.timedelta(seconds=599)
+    server.handle_deadline(clock.timer())
+    assert server.established
+    clock.now += dt.timedelta(seconds=2)
+    server.handle_deadline(clock.timer())
+    assert isinstance(server.closed, TrustLostError)
+    assert server.closed.decision.code == Code.PATH_EXPIRED
+    assert [type(event) for event in server.events()] == [PeerRefused, ConnectionClosed]
+    client.receive_data(server.data_to_send())
+    assert isinstance(client.closed, ConnectionClosedError)
+    assert client.closed.orderly
+
+
+def test_a_clock_that_is_set_is_looked_at_again() -> None:
+    """The timer goes on; the date jumps by years, as on a machine without a battery."""
+    clock = Clock()
+    _, server = pair(clock)
+    clock.now += dt.timedelta(seconds=7200)
+    clock.start += dt.timedelta(days=36500)
+    clock.now += dt.timedelta(days=36500)
+    server.handle_deadline(clock.timer())
+    assert isinstance(server.closed, TrustLostError)
+
+
+def test_a_policy_that_accepts_what_has_ended_is_not_asked_without_a_pause() -> None:
+    class Stubborn:
+        asked = 0
+
+        def evaluate(self, evidence: Any, /) -> Decision:
+            Stubborn.asked += 1
+            return Decision.accept(first.peer, "as before") if Stubborn.asked > 1 else first
+
+    clock = Clock()
+    brief = CA.issue("sip:fabrikam.example", not_after=clock.now + dt.timedelta(minutes=10))
+    _, server = pair(clock, brief)
+    first: Any = server.decision
+    server.update(Stubborn())
+    clock.now += dt.timedelta(minutes=11)
+    for _ in range(100):
+        server.handle_deadline(clock.timer())
+    assert server.established
+    assert Stubborn.asked == 2
+
+
+def test_the_sans_io_connection_is_updated_too() -> None:
+    clock = Clock()
+    client, server = pair(clock)
+    client.send(request())
+    data = client.data_to_send()
+    server.update(BOTH)
+    server.receive_data(data)
+    assert [type(event) for event in server.events()] == [MessageReceived]
+    client.send(request())
+    server.receive_data(client.data_to_send())
+    server.update(Federation([Partner(["northwind.example"], CA.authority())]))
+    assert [type(event) for event in server.events()] == [PeerRefused, ConnectionClosed]
+    server.update(BOTH)
+    assert server.closed is not None
+    with pytest.raises(ConfigurationError):
+        server.update(None)  # type: ignore[arg-type]
+
+
+def test_a_handshake_that_is_under_way_is_judged_by_the_newest() -> None:
+    client = ClientConnection(EVERYBODY, "us.example", credential=NORTHWIND)
+    server = ServerConnection(OURS, BOTH)
+    server.receive_data(client.data_to_send())
+    server.update(ONE)
+    connected(client, server)
+    assert isinstance(server.closed, PeerRefusedError)
+
+
+# ---------------------------------------------------------------- on blocking sockets
+
+
+def test_threads_are_told_in_the_same_way() -> None:
+    heard: list[str] = []
+    ends: list[BaseException] = []
+    gone = threading.Event()
+
+    def handler(connection: sync.Connection) -> None:
+        assert connection.peer is not None
+        try:
+            for message in connection:
+                heard.extend(connection.peer.domains)
+                connection.send(message.reply(200, "OK"))
+        except TrustLostError as error:
+            ends.append(error)
+            gone.set()
+
+    with sync.MTLSServerTransport(OURS, BOTH, handler) as server:
+        server.listen("127.0.0.1", 0)
+        host, port = server.addresses[0]
+        with (
+            sync.TLSClientTransport(EVERYBODY, credential=FABRIKAM) as fabrikam,
+            sync.TLSClientTransport(EVERYBODY, credential=NORTHWIND) as northwind,
+        ):
+            stays = fabrikam.connect("us.example", host=host, port=port)
+            goes = northwind.connect("us.example", host=host, port=port)
+            for connection in (stays, goes):
+                connection.ping(timeout=20)
+            server.update(policy=ONE)
+            assert gone.wait(20)
+            with pytest.raises(ConnectionClosedError) as caught:
+                goes.receive(timeout=20)
+            assert caught.value.orderly
+            stays.send(request())
+            assert stays.receive(timeout=20).status == 200
+            assert len(server.peers()) == len(fabrikam.peers()) == 1
+            fabrikam.update(policy=ONE)
+            with pytest.raises(TrustLostError):
+                stays.receive(timeout=20)
+            assert fabrikam.peers() == []
+    assert heard == ["fabrikam.example"]
+    assert len(ends) == 1
