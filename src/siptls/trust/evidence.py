@@ -90,6 +90,7 @@ class Evidence:
         reference: The name that we expect. None where we expect nobody in particular: a server
             that takes any client which the policy knows.
         address: ``(host, port)`` of the peer if known. Never a proof of anything.
+        staple: The OCSP response that the peer sent for its own certificate (RFC 6066 §8), DER.
         max_certificates: More certificates than this are refused before they are looked at.
         max_chain: The same for the bytes of all of them.
     """
@@ -103,6 +104,7 @@ class Evidence:
         validator=Kind(ReferenceIdentity, "ReferenceIdentity.parse reads one", optional=True),
     )
     address: tuple[str, int] | None = field(default=None, kw_only=True)
+    staple: bytes | None = field(default=None, kw_only=True, repr=False)
     max_certificates: int = field(default=MAX_CERTIFICATES, kw_only=True, repr=False)
     max_chain: int = field(default=MAX_CHAIN, kw_only=True, repr=False)
     memo: dict[object, Any] = field(factory=dict, init=False, eq=False, repr=False)
