@@ -35,6 +35,7 @@ from siptls.transports.supervision import Backoff, KeepChange, KeepState
 from siptls.trust.authority import Authority
 from siptls.trust.blocked import Blocked
 from siptls.trust.codes import Code
+from siptls.trust.comparison import Comparison, Difference, DifferenceKind, compare
 from siptls.trust.decision import BelievedName, Decision, Peer, PeerRefusedError, Trust
 from siptls.trust.dnstrust import DNSTrust
 from siptls.trust.enterprise import Enterprise, TrustedServers
@@ -48,6 +49,7 @@ from siptls.trust.presented import NameKind
 from siptls.trust.public import AnyDomain
 from siptls.trust.purposes import KeyPurposes
 from siptls.trust.rules import NameRules
+from siptls.trust.shadow import Shadow
 from siptls.wire.connection import ClientConnection, ServerConnection
 from siptls.wire.credential import Credential
 from siptls.wire.events import (
@@ -83,6 +85,7 @@ __all__ = [
     "Code",
     "Combinable",
     "CombinableCondition",
+    "Comparison",
     "Condition",
     "ConfigurationError",
     "Connection",
@@ -93,6 +96,8 @@ __all__ = [
     "DNSResolver",
     "DNSTrust",
     "Decision",
+    "Difference",
+    "DifferenceKind",
     "Enterprise",
     "Event",
     "Evidence",
@@ -131,6 +136,7 @@ __all__ = [
     "Role",
     "SIPTLSError",
     "ServerConnection",
+    "Shadow",
     "StaticResolver",
     "SystemResolver",
     "TLSClientTransport",
@@ -141,6 +147,7 @@ __all__ = [
     "TrustPolicy",
     "TrustedServers",
     "__version__",
+    "compare",
     "dump_policy",
     "load_policy",
 ]
