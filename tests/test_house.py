@@ -32,6 +32,8 @@ ORDER = [
     "siptls.trust.decision",
     "siptls.trust.authority",
     "siptls.trust.policy",
+    "siptls.trust.comparison",
+    "siptls.trust.shadow",
     "siptls.trust.scope",
     "siptls.trust.blocked",
     "siptls.trust.enterprise",
@@ -187,7 +189,7 @@ PUBLIC = """
     Resolver Role SIPTLSError ServerConnection StaticResolver SystemResolver TLSClientTransport
     TLSInfo DNSTrust TLSServerTransport Target Trust TrustPolicy TrustedServers __version__
     TrustLostError dump_policy load_policy ConnectionPool Backoff
-    KeepChange KeepState Kept
+    KeepChange KeepState Kept Comparison Difference DifferenceKind Shadow compare
 """.split()  # noqa: SIM905  a list of words, to be read
 
 # Of the classes that applications hold in their hands: what they may call.
@@ -196,12 +198,15 @@ MEMBERS = {
     "BelievedName": "name kind domain host authority trust",
     "ClientConnection": "receive_data receive_eof events data_to_send send ping close deadline"
     " handle_deadline peer decision reference credential tls closed established",
+    "Comparison": "rows differences to_dict",
     "Connection": "peer decision reference credential local_address remote_address tls attempts"
     " closed send send_nowait receive ping wait_closed usable aclose __aiter__ __anext__ __aenter__"
     " __aexit__",
     "Credential": "chain key from_pem names expires",
     "DNSResolver": "resolve",
     "Decision": "accepted code reason by peer parts notes evidence explain to_dict accept refuse",
+    "Difference": "evidence current candidate kind gained lost summary explain to_dict",
+    "DifferenceKind": "NONE WOULD_REFUSE WOULD_ACCEPT OTHER_NAMES OTHER_TRUST OTHER_REASON",
     "Evidence": "chain role now reference address leaf presented",
     "MTLSServerTransport": "listen addresses serve_forever aclose __aenter__ __aexit__",
     "Message": "data head body start_line is_request method status header headers reply",
@@ -212,6 +217,7 @@ MEMBERS = {
     "ReferenceIdentity": "parse domain host",
     "ServerConnection": "receive_data receive_eof events data_to_send send ping close deadline"
     " handle_deadline peer decision reference credential tls closed established",
+    "Shadow": "current candidate on_difference authorities evaluate",
     "TLSClientTransport": "connect keep aclose __aenter__ __aexit__",
     "TLSInfo": "version cipher group alpn server_name",
     "TLSServerTransport": "listen addresses serve_forever aclose __aenter__ __aexit__",

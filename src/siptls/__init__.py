@@ -35,6 +35,7 @@ from siptls.transports.supervision import Backoff, KeepChange, KeepState
 from siptls.trust.authority import Authority
 from siptls.trust.blocked import Blocked
 from siptls.trust.codes import Code
+from siptls.trust.comparison import Comparison, Difference, DifferenceKind, compare
 from siptls.trust.decision import (
     BelievedName,
     Decision,
@@ -55,6 +56,7 @@ from siptls.trust.presented import NameKind
 from siptls.trust.public import AnyDomain
 from siptls.trust.purposes import KeyPurposes
 from siptls.trust.rules import NameRules
+from siptls.trust.shadow import Shadow
 from siptls.wire.connection import ClientConnection, ServerConnection
 from siptls.wire.credential import Credential
 from siptls.wire.events import (
@@ -90,6 +92,7 @@ __all__ = [
     "Code",
     "Combinable",
     "CombinableCondition",
+    "Comparison",
     "Condition",
     "ConfigurationError",
     "Connection",
@@ -100,6 +103,8 @@ __all__ = [
     "DNSResolver",
     "DNSTrust",
     "Decision",
+    "Difference",
+    "DifferenceKind",
     "Enterprise",
     "Event",
     "Evidence",
@@ -138,6 +143,7 @@ __all__ = [
     "Role",
     "SIPTLSError",
     "ServerConnection",
+    "Shadow",
     "StaticResolver",
     "SystemResolver",
     "TLSClientTransport",
@@ -149,6 +155,7 @@ __all__ = [
     "TrustPolicy",
     "TrustedServers",
     "__version__",
+    "compare",
     "dump_policy",
     "load_policy",
 ]

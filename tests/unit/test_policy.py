@@ -333,7 +333,7 @@ def test_a_policy_that_raises_has_refused(caplog: pytest.LogCaptureFixture) -> N
     assert decision.evidence is EVIDENCE
     (record,) = caplog.records
     assert record.getMessage() == (
-        "policy Raises failed, so the peer is refused: ZeroDivisionError: by nothing"
+        "policy Raises failed, which counts as its refusal: ZeroDivisionError: by nothing"
     )
     assert not record.exc_info
 
@@ -457,7 +457,8 @@ def test_a_condition_that_raises_has_refused(caplog: pytest.LogCaptureFixture) -
     assert decision.reason.startswith("ConditionRaises raised ZeroDivisionError: by nothing;")
     assert [part.by for part in decision.parts] == ["Believes", "ConditionRaises"]
     assert [record.getMessage() for record in caplog.records] == [
-        "condition ConditionRaises failed, so the peer is refused: ZeroDivisionError: by nothing"
+        "condition ConditionRaises failed, which counts as its refusal:"
+        " ZeroDivisionError: by nothing"
     ]
 
 

@@ -33,7 +33,9 @@ __all__ = [
     "PeerRefusedError",
     "Trust",
     "TrustLostError",
+    "evidence_dict",
     "most_telling",
+    "shown_names",
 ]
 
 
@@ -326,7 +328,7 @@ class Decision:
             facts.append(("the peer", f"a {evidence.role}{_at(evidence.address)}"))
             facts.append(("showed", describe(evidence.leaf) if evidence.leaf else "no certificate"))
             if evidence.leaf is not None:
-                facts.append(("presents", listed(_presented(evidence)) or "no name at all"))
+                facts.append(("presents", listed(shown_names(evidence)) or "no name at all"))
             if evidence.reference is not None:
                 facts.append(("expected", str(evidence.reference)))
             facts.append(("judged at", evidence.now.isoformat(timespec="seconds")))
@@ -372,7 +374,7 @@ class Decision:
             "by": self.by,
             "notes": list(self.notes),
             "peer": None if self.peer is None else _peer_dict(self.peer),
-            "evidence": None if self.evidence is None else _evidence_dict(self.evidence),
+            "evidence": None if self.evidence is None else evidence_dict(self.evidence),
             "parts": [part.to_dict() for part in self.parts],
         }
 
@@ -395,7 +397,8 @@ def _at(address: tuple[str, int] | None) -> str:
     return "" if address is None else f" at {printable(address[0])} port {address[1]}"
 
 
-def _presented(evidence: Evidence) -> list[str]:
+def shown_names(evidence: Evidence) -> list[str]:
+    """Give the names that the leaf presents, as text; what stands there if they are broken."""
     try:
         return [str(name) for name in evidence.presented.names]
     except ValueError as error:
@@ -432,7 +435,8 @@ def _peer_dict(peer: Peer) -> dict[str, Any]:
     }
 
 
-def _evidence_dict(evidence: Evidence) -> dict[str, Any]:
+def evidence_dict(evidence: Evidence) -> dict[str, Any]:
+    """Give evidence as plain data."""
     reference = evidence.reference
     return {
         "role": str(evidence.role),
@@ -445,7 +449,7 @@ def _evidence_dict(evidence: Evidence) -> dict[str, Any]:
             "host": reference.host,
             "address": reference.address,
         },
-        "presented": _presented(evidence),
+        "presented": shown_names(evidence),
         "chain": [_certificate_dict(certificate) for certificate in evidence.chain],
     }
 

@@ -35,6 +35,7 @@ __all__ = [
     "TrustPolicy",
     "authorities_of",
     "judge",
+    "log_failure",
     "require_policy",
 ]
 
@@ -127,15 +128,21 @@ def _check(condition: Condition, peer: Peer, evidence: Evidence) -> Decision:
 
 
 def _raised(kind: str, by: str, error: Exception, evidence: Evidence) -> Decision:
+    words = log_failure(f"{kind} {by} failed, which counts as its refusal", error)
+    fault = Fault(Code.POLICY_ERROR, by, f"raised {words}", "a Decision")
+    return Decision.refuse_for(fault, by=by, evidence=evidence)
+
+
+def log_failure(what: str, error: Exception) -> str:
+    """Log that code of somebody else has raised; give the error's words, fit for one line."""
     try:
         words = printable(f"{type(error).__name__}: {error}", 500)
     except Exception:  # noqa: BLE001  an error that cannot even be told
         words = type(error).__name__
     # The traceback repeats the error's text as it is, and a peer may have written it.
     trace = error if _log.isEnabledFor(logging.DEBUG) else None
-    _log.error("%s %s failed, so the peer is refused: %s", kind, by, words, exc_info=trace)
-    fault = Fault(Code.POLICY_ERROR, by, f"raised {words}", "a Decision")
-    return Decision.refuse_for(fault, by=by, evidence=evidence)
+    _log.error("%s: %s", what, words, exc_info=trace)
+    return words
 
 
 def _no_decision(by: str, answer: object, evidence: Evidence) -> Decision:
