@@ -14,7 +14,7 @@
     ├── ResolutionError                      no address for a name
     ├── ConnectionClosedError                the connection is gone, or never came about
     │   │ (ConnectionError)
-    │   └── TrustLostError                   the peer was accepted, and is trusted no more; .decision
+    │   └── TrustLostError                   we accepted the peer, and trust it no more; .decision
     │                                          says why (defined in trust/decision.py)
     ├── LimitError                           one of our own limits was reached
     └── OperationTimeout (TimeoutError)      a wait did not end in its timeout=
