@@ -40,6 +40,7 @@ ORDER = [
     "siptls.trust.federation",
     "siptls.trust.public",
     "siptls.trust.pins",
+    "siptls.trust.endings",
     "siptls.policyfile",
     "siptls.wire",
     "siptls.wire.limits",
@@ -86,6 +87,8 @@ ORDER = [
     "siptls.transports.aio.keeping",
     "siptls.transports.aio.client",
     "siptls.transports.aio.server",
+    "siptls.watched",
+    "siptls.watching",
     "siptls",
     "siptls.sync",
     "siptls.testing.pki",
@@ -190,6 +193,7 @@ PUBLIC = """
     TLSInfo DNSTrust TLSServerTransport Target Trust TrustPolicy TrustedServers __version__
     TrustLostError dump_policy load_policy ConnectionPool Backoff
     KeepChange KeepState Kept Comparison Difference DifferenceKind Shadow compare
+    Ending EndingKind EndingNotice Reminder Watch WatchEvent watch
 """.split()  # noqa: SIM905  a list of words, to be read
 
 # Of the classes that applications hold in their hands: what they may call.
@@ -221,6 +225,11 @@ MEMBERS = {
     "TLSClientTransport": "connect keep aclose __aenter__ __aexit__",
     "TLSInfo": "version cipher group alpn server_name",
     "TLSServerTransport": "listen addresses serve_forever aclose __aenter__ __aexit__",
+    "Ending": "kind name when since",
+    "EndingNotice": "ending days left has_ended",
+    "Reminder": "due",
+    "Watch": "credential policy files attach detach check start close __enter__ __exit__",
+    "WatchEvent": "what files error transport",
     "Target": "address port host reference priority weight authenticated",
 }
 

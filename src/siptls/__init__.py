@@ -45,6 +45,7 @@ from siptls.trust.decision import (
     TrustLostError,
 )
 from siptls.trust.dnstrust import DNSTrust
+from siptls.trust.endings import Ending, EndingKind, EndingNotice, Reminder
 from siptls.trust.enterprise import Enterprise, TrustedServers
 from siptls.trust.evidence import Evidence, Role
 from siptls.trust.fault import Fault
@@ -57,6 +58,8 @@ from siptls.trust.public import AnyDomain
 from siptls.trust.purposes import KeyPurposes
 from siptls.trust.rules import NameRules
 from siptls.trust.shadow import Shadow
+from siptls.watched import WatchEvent
+from siptls.watching import Watch, watch
 from siptls.wire.connection import ClientConnection, ServerConnection
 from siptls.wire.credential import Credential
 from siptls.wire.events import (
@@ -105,6 +108,9 @@ __all__ = [
     "Decision",
     "Difference",
     "DifferenceKind",
+    "Ending",
+    "EndingKind",
+    "EndingNotice",
     "Enterprise",
     "Event",
     "Evidence",
@@ -138,6 +144,7 @@ __all__ = [
     "ReferenceIdentity",
     "RefusedByPeer",
     "RefusedByPeerError",
+    "Reminder",
     "ResolutionError",
     "Resolver",
     "Role",
@@ -154,10 +161,13 @@ __all__ = [
     "TrustLostError",
     "TrustPolicy",
     "TrustedServers",
+    "Watch",
+    "WatchEvent",
     "__version__",
     "compare",
     "dump_policy",
     "load_policy",
+    "watch",
 ]
 
 __version__ = "0.1.0"

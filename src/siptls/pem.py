@@ -1,12 +1,18 @@
 """Reading PEM: the one place where siptls opens a certificate or key file.
 
-Files are read when an `Authority` or a `Credential` is built, never while a peer is judged.
+Files are read when an `Authority` or a `Credential` is built, never while a peer is judged. Whoever
+watches files has them noted while something is built (`noted`): so he knows all that were read,
+the faulty ones included, and is sure that what he compares is what was read.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -19,7 +25,7 @@ from siptls.errors import CertificateError, ConfigurationError
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-__all__ = ["Source", "certificates", "private_keys", "read"]
+__all__ = ["Source", "certificates", "content", "noted", "private_keys", "read"]
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes"
 """A path, or PEM text itself as bytes."""
@@ -46,11 +52,50 @@ def read(source: Source) -> tuple[str, bytes]:
     if "-----BEGIN" in path or "\n" in path:
         # Its text is not repeated: it may hold a key.
         raise ConfigurationError("PEM text was given as str, which means a path: pass it as bytes")
+    notes = _notes.get()
     try:
-        return path, Path(path).read_bytes()
+        data = Path(path).read_bytes()
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
+        why = _why(error)
+        if notes is not None:
+            notes.setdefault(path, why)
         raise ConfigurationError(f"cannot read {path!r}: {why}; is the path right?") from error
+    if notes is not None:
+        notes.setdefault(path, _digest(data))
+    return path, data
+
+
+_notes: ContextVar[dict[str, str] | None] = ContextVar("notes", default=None)
+
+
+@contextmanager
+def noted() -> Iterator[dict[str, str]]:
+    """Note each path that `read` is asked for meanwhile, in this thread, and its `content`.
+
+    Of a file that is read twice, the first content counts.
+    """
+    notes: dict[str, str] = {}
+    token = _notes.set(notes)
+    try:
+        yield notes
+    finally:
+        _notes.reset(token)
+
+
+def content(path: str) -> str:
+    """Give what stands for the content of a file: its SHA-256, or why it cannot be read."""
+    try:
+        return _digest(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        return _why(error)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _why(error: OSError | ValueError) -> str:
+    return str(error.strerror) if isinstance(error, OSError) else str(error)
 
 
 def certificates(name: str, data: bytes) -> list[x509.Certificate]:

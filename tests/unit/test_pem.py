@@ -56,6 +56,30 @@ def test_a_path_is_read_and_named(tmp_path: Path, kind: type[str | Path]) -> Non
     assert pem.read(kind(path)) == (str(path), b"what it holds\r\n\xff")
 
 
+def test_what_is_read_is_noted(tmp_path: Path) -> None:
+    """With what it held: the first time, if it is read twice. Outside nothing is noted."""
+    path, gone = tmp_path / "ca.pem", tmp_path / "gone.pem"
+    path.write_bytes(b"first")
+    with pem.noted() as notes:
+        pem.read(path)
+        pem.read(b"no path")
+        first = pem.content(str(path))
+        path.write_bytes(b"second")
+        pem.read(str(path))
+        for wrong in (gone, tmp_path):
+            with pytest.raises(ConfigurationError, match="cannot read"):
+                pem.read(wrong)
+    pem.read(path)
+    assert notes == {
+        str(path): first,
+        str(gone): "No such file or directory",
+        str(tmp_path): "Is a directory",
+    }
+    assert pem.content(str(gone)) == notes[str(gone)]
+    assert pem.content(str(path)) not in {first, notes[str(gone)]}
+    assert pem.content("a\0b") == "embedded null byte"
+
+
 def test_bytes_are_the_pem_text_itself() -> None:
     """They are never taken for a path, whatever they look like."""
     assert pem.read(b"/etc/hostname") == ("the PEM text given", b"/etc/hostname")
