@@ -206,12 +206,12 @@ MEMBERS = {
     "Connection": "peer decision reference credential local_address remote_address tls attempts"
     " closed send send_nowait receive ping wait_closed usable aclose __aiter__ __anext__ __aenter__"
     " __aexit__",
-    "Credential": "chain key from_pem names expires",
+    "Credential": "chain key staple from_pem names expires",
     "DNSResolver": "resolve",
     "Decision": "accepted code reason by peer parts notes evidence explain to_dict accept refuse",
     "Difference": "evidence current candidate kind gained lost summary explain to_dict",
     "DifferenceKind": "NONE WOULD_REFUSE WOULD_ACCEPT OTHER_NAMES OTHER_TRUST OTHER_REASON",
-    "Evidence": "chain role now reference address leaf presented",
+    "Evidence": "chain role now reference address staple leaf presented",
     "MTLSServerTransport": "listen addresses serve_forever aclose __aenter__ __aexit__",
     "Message": "data head body start_line is_request method status header headers reply",
     "MessageFramer": "feed",

@@ -215,7 +215,11 @@ _ALERTS: dict[int, tuple[str, str]] = {
     109: ("missing_extension", "the peer misses a TLS extension"),
     110: ("unsupported_extension", "the peer does not know a TLS extension that was sent"),
     112: ("unrecognized_name", "the peer serves no such name; check the domain"),
-    113: ("bad_certificate_status_response", "the stapled OCSP response is missing or bad"),
+    113: (
+        "bad_certificate_status_response",
+        "the stapled OCSP response is missing, out of date, bad, or tells of a revocation; pass a"
+        " fresh one as Credential(staple=)",
+    ),
     115: ("unknown_psk_identity", ""),
     116: ("certificate_required", "it wants a client certificate; pass a credential"),
     120: ("no_application_protocol", "the peer does not speak the offered ALPN protocol"),

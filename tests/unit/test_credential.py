@@ -21,10 +21,12 @@ from cryptography.hazmat.primitives.serialization import (
 from domains import NO_DOMAIN_ANYWHERE
 from hypothesis import given
 from hypothesis import strategies as st
+from staples import DAY, responder_error, staple, together
 
 from siptls import CertificateError, ConfigurationError, Credential
-from siptls.testing import CertificateAuthority
-from siptls.wire.credential import as_credentials, select
+from siptls.testing import CertificateAuthority, pem
+from siptls.trust.evidence import MAX_STAPLE
+from siptls.wire.credential import as_credentials, select, staple_at
 
 P256 = ec.generate_private_key(ec.SECP256R1())
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -317,3 +319,69 @@ def test_what_is_no_list_of_credentials_is_told(wrong: Any) -> None:
 def test_what_is_no_credential_among_several_is_told(wrong: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"credential\[1\] is a Credential, not"):
         as_credentials([DEFAULT, wrong])
+
+
+# ---------------------------------------------------------------- its staple
+
+CONTOSO = CertificateAuthority("Contoso CA")
+PLAIN = CONTOSO.issue("sip:contoso.com")
+OTHER = CONTOSO.issue("sip:contoso.com")
+STAPLE = staple(CONTOSO, PLAIN)
+
+
+@pytest.mark.parametrize("kind", [str, Path, Path.read_bytes])
+def test_a_staple_is_read_from_a_file_of_der(tmp_path: Path, kind: Callable[[Path], Any]) -> None:
+    file = tmp_path / "staple.der"
+    file.write_bytes(STAPLE)
+    assert Credential.from_pem(pem(PLAIN), staple=kind(file)).staple == STAPLE
+    assert Credential.from_pem(pem(PLAIN)).staple is None
+
+
+def test_a_staple_is_given_as_bytes() -> None:
+    credential = Credential(PLAIN.chain, PLAIN.key, STAPLE)
+    assert credential.staple == STAPLE
+    assert attrs.evolve(PLAIN, staple=STAPLE).staple == STAPLE
+    assert "staple" not in repr(credential)
+
+
+@pytest.mark.parametrize("order", list(permutations((PLAIN, OTHER))), ids=["first", "last"])
+def test_a_response_may_have_the_status_of_others_too(order: tuple[Credential, ...]) -> None:
+    assert staple_at(attrs.evolve(PLAIN, staple=together(CONTOSO, *order)), dt.datetime.now(dt.UTC))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (staple(CONTOSO, OTHER), "not for .*after each renewal"),
+        (b"", "cannot be read.*openssl ocsp"),
+        (b"no DER", "cannot be read.*openssl ocsp"),
+        (STAPLE[:-1], "cannot be read"),
+        (STAPLE + b"\x00", "cannot be read"),
+        (responder_error(), "TRY_LATER.*fetch it again"),
+        (staple(CONTOSO, PLAIN, nonce=bytes(MAX_STAPLE)), f"at most {MAX_STAPLE}"),
+    ],
+    ids=["of-another", "empty", "garbage", "cut-off", "more", "try-later", "too-long"],
+)
+def test_what_is_no_staple_for_the_certificate_is_told(wrong: bytes, told: str) -> None:
+    with pytest.raises(CertificateError, match=told):
+        Credential.from_pem(pem(PLAIN), staple=wrong)
+    with pytest.raises(CertificateError, match=told):
+        Credential(PLAIN.chain, PLAIN.key, wrong)
+
+
+def test_a_staple_of_another_type_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"DER as bytes, not a str: .*from_pem"):
+        Credential(PLAIN.chain, PLAIN.key, "staple.der")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="cannot read"):
+        Credential.from_pem(pem(PLAIN), staple=tmp_path / "none.der")
+
+
+def test_there_is_a_staple_until_its_next_update() -> None:
+    now = dt.datetime(2030, 6, 1, tzinfo=dt.UTC)
+    credential = attrs.evolve(PLAIN, staple=staple(CONTOSO, PLAIN, until=now))
+    assert staple_at(None, now) == b""
+    assert staple_at(PLAIN, now) == b""
+    assert staple_at(credential, now - SECOND) == credential.staple
+    assert staple_at(credential, now) == b""
+    endless = attrs.evolve(PLAIN, staple=staple(CONTOSO, PLAIN, without_end=True))
+    assert staple_at(endless, now + 1000 * DAY) == endless.staple

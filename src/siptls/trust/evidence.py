@@ -29,6 +29,7 @@ __all__ = [
     "MAX_CHAIN",
     "MAX_NAMES",
     "MAX_SEARCHES",
+    "MAX_STAPLE",
     "Evidence",
     "Role",
     "extension",
@@ -51,6 +52,9 @@ MAX_EXPONENT = 33
 # Searches for a path that one handshake may cost, each about 10 ms at worst: so many sets of
 # anchors of one and the same subject may be asked. "CN=Root CA" is a popular name.
 MAX_SEARCHES = 16
+# Bytes of a stapled OCSP response. In TLS 1.2 OpenSSL takes no longer one: a message of 16 KiB, 4
+# bytes of which are no part of it. Those of public CAs have 500 to 2000.
+MAX_STAPLE = 16384 - 4
 
 
 class Role(StrEnum):

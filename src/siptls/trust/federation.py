@@ -13,6 +13,7 @@ is the attack that this library is for, and is reported as such.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from itertools import islice
 
 from attrs import field, frozen
@@ -134,7 +135,7 @@ class Federation(Combinable):
                 index.setdefault(subject, []).append(partner)
         return {subject: tuple(partners) for subject, partners in index.items()}
 
-    @property
+    @cached_property
     def authorities(self) -> frozenset[Authority]:
         """Who vouches: the partners' authorities."""
         return frozenset(partner.authority for partner in self.partners)

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TypeAlias
+from weakref import WeakSet
 
 from attrs import Factory, field, frozen
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509 import ocsp
 
 from siptls import pem
-from siptls.arguments import Kind
+from siptls.arguments import Kind, kind_of
 from siptls.errors import CertificateError, ConfigurationError
-from siptls.trust.fault import describe
+from siptls.trust.evidence import MAX_STAPLE
+from siptls.trust.fault import describe, serial_number
 from siptls.trust.names import presented_domain
 from siptls.trust.presented import NameKind, PresentedNames, presented_names
 
-__all__ = ["IS_CREDENTIAL", "Credential", "as_credentials", "select"]
+__all__ = ["IS_CREDENTIAL", "Credential", "as_credentials", "select", "staple_at"]
+
+_log = logging.getLogger("siptls")
 
 PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
@@ -43,13 +49,17 @@ class Credential:
     Attributes:
         chain: Our certificate first, then the intermediate certificates to send along.
         key: RSA, or EC on P-256, P-384 or P-521; never shown by ``repr``.
+        staple: An OCSP response for our certificate, DER. A server sends it to each client that
+            asks for one (RFC 6066 §8), until its nextUpdate; a client sends none.
 
     Raises:
-        CertificateError: The key does not belong to the first certificate, or is of another kind.
+        CertificateError: The key does not belong to the first certificate, or is of another kind;
+            or the staple does not belong to it, or cannot be read.
     """
 
     chain: tuple[x509.Certificate, ...] = field(converter=_as_chain)
     key: PrivateKey = field(repr=False)
+    staple: bytes | None = field(default=None, repr=False)
     # What `select` looks for, read once: the names themselves, and those above a wildcard.
     _served: tuple[frozenset[str], frozenset[str]] = field(
         init=False, repr=False, default=Factory(lambda self: _served(self.chain), takes_self=True)
@@ -76,8 +86,29 @@ class Credential:
                 " renewed without the other?"
             )
 
+    @staple.validator
+    def _is_ours(self, _: object, staple: bytes | None) -> None:
+        if staple is None:
+            return
+        if not isinstance(staple, bytes):
+            raise ConfigurationError(
+                f"a staple is DER as bytes, not {kind_of(staple)}: Credential.from_pem(...,"
+                " staple=path) reads a file"
+            )
+        if len(staple) > MAX_STAPLE:
+            raise CertificateError(
+                f"the staple has {len(staple)} bytes, and clients take at most {MAX_STAPLE}: ask"
+                " the responder for this certificate only"
+            )
+        _status(staple, self.chain[0])
+
     @classmethod
-    def from_pem(cls, *sources: pem.Source, password: str | bytes | None = None) -> Credential:
+    def from_pem(
+        cls,
+        *sources: pem.Source,
+        password: str | bytes | None = None,
+        staple: pem.Source | None = None,
+    ) -> Credential:
         """Read certificate, chain and key from PEM files, or from PEM text given as bytes.
 
         The certificate that the key belongs to is ours, wherever it stands; the others are sent
@@ -86,11 +117,12 @@ class Credential:
         Args:
             sources: One file with all, or one for each: in any order.
             password: Opens the key if it is encrypted.
+            staple: An OCSP response for our certificate: a file of DER, or the DER as bytes.
 
         Raises:
             ConfigurationError: A file cannot be read, or there is none.
             CertificateError: There is no key or more than one, no certificate for it, or one of
-                them cannot be decoded.
+                them cannot be decoded; or the staple is not for this certificate.
         """
         if not sources:
             raise ConfigurationError("Credential.from_pem was given no file: pass a path or bytes")
@@ -110,11 +142,12 @@ class Credential:
         if not certificates:
             raise CertificateError(f"{where} has no certificate; the key's own is wanted")
         key = keys[0]
+        response = None if staple is None else pem.read(staple)[1]
         if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
             return cls(certificates, key)  # type: ignore[arg-type]  # the validator says what is wrong
         ours = [c for c in certificates if _public_bytes(c) == _public_bytes(key)]
         first = ours[0] if ours else certificates[0]
-        return cls((first, *(c for c in certificates if c != first)), key)
+        return cls((first, *(c for c in certificates if c != first)), key, response)
 
     @property
     def names(self) -> PresentedNames:
@@ -125,6 +158,60 @@ class Credential:
     def expires(self) -> datetime:
         """The earliest notAfter of the chain; aware."""
         return min(certificate.not_valid_after_utc for certificate in self.chain)
+
+
+# ---------------------------------------------------------------- its staple
+
+# Those whose staple is out of date, and of which that was told.
+_told: WeakSet[Credential] = WeakSet()
+
+
+def staple_at(credential: Credential | None, now: datetime) -> bytes:
+    """Give the OCSP response to send at a time; empty if there is none, or if it is out of date.
+
+    That it is out of date is told once: clients refuse such a response, and some refuse without.
+    """
+    if credential is None or credential.staple is None:
+        return b""
+    until = _status(credential.staple, credential.chain[0]).next_update_utc
+    if until is None or now < until:
+        return credential.staple
+    if credential not in _told:
+        _told.add(credential)
+        _log.warning(
+            "the staple for %s is out of date since %s, so that none is sent: fetch a new one, and"
+            " make a new Credential with it",
+            describe(credential.chain[0]),
+            until.isoformat(timespec="seconds"),
+        )
+    return b""
+
+
+def _status(staple: bytes, certificate: x509.Certificate) -> ocsp.OCSPSingleResponse:
+    """Give what a response says of a certificate.
+
+    Raises:
+        CertificateError: It cannot be read, or says nothing of it.
+    """
+    try:
+        response = ocsp.load_der_ocsp_response(staple)
+    except ValueError as error:
+        raise CertificateError(
+            f"the staple cannot be read ({error}): it is an OCSP response in DER form, as"
+            " 'openssl ocsp -respout FILE' writes it"
+        ) from error
+    if response.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
+        raise CertificateError(
+            f"the staple is the responder's error {response.response_status.name}, and no status:"
+            " fetch it again"
+        )
+    for status in response.responses:
+        if status.serial_number == serial_number(certificate):
+            return status
+    raise CertificateError(
+        f"the staple is not for {describe(certificate)}: after each renewal, fetch one for the new"
+        " certificate"
+    )
 
 
 _HOW = "Credential.from_pem(path) reads one from certificate and key"

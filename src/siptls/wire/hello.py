@@ -1,4 +1,4 @@
-"""The client's hello: the name that it asks for (SNI), and the protocol that it offers (ALPN).
+"""The client's hello: the name (SNI), the protocol (ALPN) and the status (OCSP) that it asks for.
 
 How it thinks. A server may have several credentials, and each has its own OpenSSL context. Which of
 them the name means is said by `select`; the callback puts that context in place. All contexts of a
@@ -23,7 +23,7 @@ from OpenSSL import SSL
 from siptls.arguments import Kind
 from siptls.errors import Alert
 from siptls.trust.names import listed, printable
-from siptls.wire.credential import Credential, select
+from siptls.wire.credential import Credential, select, staple_at
 
 __all__ = [
     "ALPN",
@@ -32,6 +32,7 @@ __all__ = [
     "Hello",
     "answer_name",
     "answer_protocols",
+    "answer_status",
     "server_name",
 ]
 
@@ -129,6 +130,19 @@ def answer_protocols(
         )
         hello.alert = Alert(_NO_APPLICATION_PROTOCOL)
     return SSL.NO_OVERLAPPING_PROTOCOLS
+
+
+def answer_status(connection: SSL.Connection, _: object) -> bytes:
+    """Give the OCSP response for the credential that is shown (RFC 6066 §8); empty for none.
+
+    OpenSSL asks after the name is answered, and only if the client wants one.
+    """
+    try:
+        state = connection.get_app_data()
+        return staple_at(state.hello.credential, state.clock())
+    except Exception:  # noqa: BLE001  a client that needs one refuses; nobody else has to
+        _log.exception("no OCSP response could be given to a client, so it gets none")
+        return b""
 
 
 def _shown(protocols: list[bytes]) -> str:

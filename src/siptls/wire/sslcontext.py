@@ -87,6 +87,9 @@ class PolicySSLContext(ssl.SSLContext):
     A peer that the policy refuses sees the connection end without an alert: Python's ssl lets no
     verdict of ours into the handshake, and sends no alert after it.
 
+    There are no staples (RFC 6066 §8), which Python's ssl does not know: a client asks for none, so
+    that a policy never sees one, and a server does not send that of its credential.
+
     An ``sni_callback`` may put another context in place, for another certificate of ours. The first
     context judges; if the other is a `PolicySSLContext` with another policy object, or another
     ``mutual``, every peer that it is meant for is refused (``policy.error``), since OpenSSL has

@@ -38,10 +38,18 @@ from siptls.wire.hello import (
     Hello,
     answer_name,
     answer_protocols,
+    answer_status,
     server_name,
 )
 from siptls.wire.limits import Limits, as_limits
-from siptls.wire.verdict import Clock, Judgement, arm, record_alert
+from siptls.wire.verdict import (
+    Clock,
+    Judgement,
+    arm,
+    arm_staple,
+    needs_staple,
+    record_alert,
+)
 
 __all__ = ["CIPHERS", "TLSEngine", "TLSInfo", "utc_now"]
 
@@ -108,6 +116,10 @@ def _new_context(credential: Credential | None, kind: _Kind) -> SSL.Context:
     context.set_info_callback(record_alert)
     if kind.judged:
         arm(context)
+    if kind.role is Role.SERVER:
+        arm_staple(context)
+    elif credential is not None and credential.staple is not None:
+        context.set_ocsp_server_callback(answer_status)
     if kind.named:
         context.set_tlsext_servername_callback(answer_name)
     if kind.alpn is not ALPN.OFF:
@@ -241,6 +253,9 @@ class TLSEngine:
             self._connection.set_connect_state()
             if reference is not None and reference.domain:  # RFC 6066 §3 knows no addresses
                 self._connection.set_tlsext_host_name(reference.domain.encode("ascii"))
+            if policy is not None and needs_staple(policy):
+                self._connection.request_ocsp()
+                self._judgement.staple_due = True
         else:
             self._connection.set_accept_state()
 
@@ -307,7 +322,7 @@ class TLSEngine:
             raise self._handshake_failure(error) from None
         judgement = self._judgement
         judgement.certificates.clear()
-        if self._judged and (judgement.decision is None or not judgement.decision.accepted):
+        if self._judged and not judgement.accepted:
             reason = "OpenSSL finished the handshake without an accepted decision"
             raise PeerRefusedError(judgement.refuse(Code.POLICY_ERROR, reason))
         judgement.hello.check_protocol(self._connection.get_alpn_proto_negotiated())
@@ -419,7 +434,7 @@ class TLSEngine:
     def _handshake_failure(self, error: SSL.Error) -> SIPTLSError:
         judgement = self._judgement
         judgement.certificates.clear()
-        if judgement.decision is not None and not judgement.decision.accepted:
+        if judgement.decision is not None and judgement.refused:
             return PeerRefusedError(judgement.decision)
         if judgement.received is not None:
             return RefusedByPeerError(judgement.received)

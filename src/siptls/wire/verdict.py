@@ -2,7 +2,7 @@
 
 How it thinks. OpenSSL checks no certificate here: it has no anchors, and whatever it objects to,
 the verify callback overrides. Its objections serve as places at which to stop. The policy is asked
-once, at the callback that completes the path; it answers yes or no, and a no is carried to the
+at the callback that completes the path; it answers yes or no, and a no is carried to the
 callback whose error OpenSSL turns into the alert that fits (RFC 8446 §6.2):
 
 =====================  ===========================================================================
@@ -18,6 +18,14 @@ callback whose error OpenSSL turns into the alert that fits (RFC 8446 §6.2):
 The fake date is OpenSSL's alone; the policy gets the true one. Where an OpenSSL does not know the
 OCSP flag, or a self-signed leaf leaves no place for it, 46 becomes 42. Where there is no place at
 all, the last callback refuses with 80 internal_error. Never is the answer changed, only its number.
+
+A *client* may need to know whether the server's certificate was revoked, and the server may staple
+the answer to it (RFC 6066 §8). OpenSSL shows the staple only after all verify callbacks, and after
+the server has proven that it has the key. So the policy is asked twice. A refusal for want of a
+status is kept, and the handshake goes on; with the staple the policy is asked again, and its answer
+counts. An acceptance is asked again as well: the staple may tell of a revocation. A refusal then is
+alert 113 bad_certificate_status_response, the only one that OpenSSL sends from there. If no staple
+comes, the first answer stands. No acceptance counts before that callback has come.
 
 On the server OpenSSL shows the path that it built, on the client all certificates as presented.
 """
@@ -35,12 +43,21 @@ from OpenSSL import SSL, crypto
 from siptls.errors import Alert, HandshakeError
 from siptls.trust.codes import Code
 from siptls.trust.decision import Decision
-from siptls.trust.evidence import Evidence, Role
+from siptls.trust.evidence import MAX_STAPLE, Evidence, Role
 from siptls.trust.names import ReferenceIdentity, printable
-from siptls.trust.policy import TrustPolicy, judge
+from siptls.trust.policy import TrustPolicy, authorities_of, judge
 from siptls.wire.limits import Limits
 
-__all__ = ["Clock", "Judgement", "alert_for", "arm", "decide", "record_alert"]
+__all__ = [
+    "Clock",
+    "Judgement",
+    "alert_for",
+    "arm",
+    "arm_staple",
+    "decide",
+    "needs_staple",
+    "record_alert",
+]
 
 _log = logging.getLogger("siptls")
 
@@ -74,6 +91,28 @@ def alert_for(code: str) -> int:
     return _CERTIFICATE_UNKNOWN
 
 
+# The code of a refusal for want of a status, which a staple may give.
+_STATUS_UNKNOWN = "path.revocation-unknown"
+
+
+def _lacks_status(decision: Decision) -> bool:
+    """Whether a refusal, or that of any part, is for want of a status.
+
+    A combination tells the most telling of its parts' refusals, and a status may turn another.
+    """
+    if decision.accepted:
+        return False
+    return decision.code == _STATUS_UNKNOWN or any(map(_lacks_status, decision.parts))
+
+
+def needs_staple(policy: TrustPolicy) -> bool:
+    """Whether a policy could use a staple; one that does not tell its authorities might."""
+    authorities = authorities_of(policy)
+    return authorities is None or any(
+        getattr(authority, "revocation", None) is not None for authority in authorities
+    )
+
+
 def decide(policy: TrustPolicy, evidence: Evidence) -> Decision:
     """Ask a policy about a peer, once the limits are kept."""
     if evidence.fault is not None:
@@ -83,7 +122,12 @@ def decide(policy: TrustPolicy, evidence: Evidence) -> Decision:
 
 @define
 class Judgement:
-    """What one connection's verify callbacks know. It has no reference back to the connection."""
+    """What one connection's verify callbacks know. It has no reference back to the connection.
+
+    Attributes:
+        staple_due: A staple was asked for, and its callback was not there yet.
+        undecided: The policy has refused for want of a status, which that staple may give.
+    """
 
     policy: TrustPolicy | None
     role: Role
@@ -95,16 +139,31 @@ class Judgement:
     length: int = 0
     decision: Decision | None = None
     evidence: Evidence | None = None
+    staple_due: bool = False
+    undecided: bool = False
     received: Alert | None = None
     sent: Alert | None = None
 
-    def decide(self, chain: list[x509.Certificate]) -> None:
+    @property
+    def accepted(self) -> bool:
+        """Whether the policy has accepted, and nothing may change that any more."""
+        return self.decision is not None and self.decision.accepted and not self.staple_due
+
+    @property
+    def refused(self) -> bool:
+        """Whether somebody has refused, and nothing may change that any more."""
+        return self.decision is not None and not self.decision.accepted and not self.undecided
+
+    def decide(self, chain: list[x509.Certificate], staple: bytes | None = None) -> None:
         """Ask the policy, once the limits are kept."""
-        evidence = self.evidence = self._evidence(chain)
+        self.decision = None  # while it is asked, nothing is known
+        evidence = self.evidence = self._evidence(chain, staple)
         if self.policy is None:
             self.refuse(Code.POLICY_ERROR, "there is no policy to judge a certificate by")
         else:
-            self.decision = decide(self.policy, evidence)
+            decision = decide(self.policy, evidence)
+            self.undecided = self.staple_due and _lacks_status(decision)
+            self.decision = decision
 
     def decide_again(self) -> Decision | None:
         """Ask the policy about what was shown before, at the time that it is now.
@@ -120,16 +179,31 @@ class Judgement:
 
     def refuse(self, code: Code, reason: str) -> Decision:
         """Record a refusal that no policy has made."""
-        self.decision = Decision.refuse(code, reason, by="TLS", evidence=self._evidence([]))
+        self.undecided = False
+        try:
+            evidence = self._evidence([])
+        except Exception:  # noqa: BLE001  the application's clock; the refusal stands without
+            evidence = None
+        self.decision = Decision.refuse(code, reason, by="TLS", evidence=evidence)
         return self.decision
 
-    def _evidence(self, chain: list[x509.Certificate]) -> Evidence:
+    def fail(self, fault: Exception) -> None:
+        """Refuse because judging itself has failed. It raises nothing, as `hello` explains."""
+        _log.exception("judging a certificate failed, so the peer is refused")
+        try:
+            words = str(fault)
+        except Exception:  # noqa: BLE001  an error that cannot even be told
+            words = type(fault).__name__
+        self.refuse(Code.POLICY_ERROR, f"judging failed: {words}")
+
+    def _evidence(self, chain: list[x509.Certificate], staple: bytes | None = None) -> Evidence:
         return Evidence(
             chain,
             self.role,
             now=self.clock(),
             reference=self.reference,
             address=self.address,
+            staple=staple,
             max_certificates=self.limits.max_certificates,
             max_chain=self.limits.max_chain,
         )
@@ -143,9 +217,8 @@ def verify(
     try:
         _look(judgement, connection, certificate, error, depth)
     except Exception as fault:  # noqa: BLE001  whatever it is, it is a refusal
-        _log.exception("judging a certificate failed, so the peer is refused")
-        judgement.refuse(Code.POLICY_ERROR, f"judging failed: {fault}")
-    return _goes_on(judgement.decision, error, depth, ok=bool(ok))
+        judgement.fail(fault)
+    return _goes_on(judgement, error, depth, ok=bool(ok))
 
 
 def _look(
@@ -160,21 +233,26 @@ def _look(
     if not judgement.length and error in _TOP_OF_PATH | {_CHAIN_TOO_LONG}:
         judgement.length = depth + 1
     if judgement.decision is None and len(judgement.certificates) == judgement.length:
-        try:
-            chain = _presented(judgement, connection)
-        except Exception as fault:  # noqa: BLE001  what OpenSSL can read, cryptography may not
-            why = printable(str(fault))
-            judgement.refuse(Code.CERTIFICATE_MALFORMED, f"a certificate cannot be decoded: {why}")
-        else:
-            judgement.decide(chain)
+        _ask(judgement, connection)
 
 
-def _goes_on(decision: Decision | None, error: int, depth: int, *, ok: bool) -> bool:
+def _ask(judgement: Judgement, connection: SSL.Connection, staple: bytes | None = None) -> None:
+    try:
+        chain = _presented(judgement, connection)
+    except Exception as fault:  # noqa: BLE001  what OpenSSL can read, cryptography may not
+        why = printable(str(fault))
+        judgement.refuse(Code.CERTIFICATE_MALFORMED, f"a certificate cannot be decoded: {why}")
+    else:
+        judgement.decide(chain, staple)
+
+
+def _goes_on(judgement: Judgement, error: int, depth: int, *, ok: bool) -> bool:
     """Whether OpenSSL shall go on, given the decision so far."""
+    decision = judgement.decision
     if ok:
         # The certificate at this depth is done; the leaf is the last.
-        return depth > 0 or (decision is not None and decision.accepted)
-    if decision is None or decision.accepted:
+        return depth > 0 or (decision is not None and not judgement.refused)
+    if decision is None or not judgement.refused:
         return True
     if error in _PLACES[alert_for(decision.code)]:
         return False
@@ -188,6 +266,18 @@ def _presented(judgement: Judgement, connection: SSL.Connection) -> list[x509.Ce
     # During the callback a server has none yet, but the path that was built.
     path = judgement.certificates
     return [path[depth].to_cryptography() for depth in range(judgement.length)]
+
+
+def take_staple(connection: SSL.Connection, staple: bytes, _: object) -> bool:
+    """Answer OpenSSL about the staple, empty if none came; False ends the handshake with 113."""
+    judgement: Judgement = connection.get_app_data()
+    try:
+        judgement.staple_due = judgement.undecided = False
+        if 0 < len(staple) <= MAX_STAPLE:
+            _ask(judgement, connection, staple)
+    except Exception as fault:  # noqa: BLE001  whatever it is, it is a refusal
+        judgement.fail(fault)
+    return judgement.accepted
 
 
 def record_alert(connection: SSL.Connection, where: int, value: int) -> None:
@@ -221,3 +311,8 @@ def arm(context: SSL.Context) -> None:
     store.set_time(_BEFORE_ALL)
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, verify)
     context.set_verify_depth(_MAX_DEPTH)
+
+
+def arm_staple(context: SSL.Context) -> None:
+    """Have `take_staple` called in each handshake of a client that asks for a staple."""
+    context.set_ocsp_client_callback(take_staple)
