@@ -49,6 +49,7 @@ ORDER = [
     "siptls.wire.credential",
     "siptls.wire.hello",
     "siptls.wire.verdict",
+    "siptls.wire.resumption",
     "siptls.wire.tls",
     "siptls.wire.telling",
     "siptls.wire.sslobjects",

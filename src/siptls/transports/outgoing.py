@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from siptls.transports.resolution import Resolver, check_resolver
 from siptls.transports.reuse import Terms, Wanted
@@ -17,6 +17,7 @@ from siptls.wire.deadlines import check_keep_alive
 from siptls.wire.hello import ALPN, IS_ALPN
 from siptls.wire.inforce import InForce
 from siptls.wire.limits import Limits
+from siptls.wire.resumption import Sessions
 from siptls.wire.telling import Address
 
 __all__ = ["Outgoing"]
@@ -36,6 +37,7 @@ class Outgoing:
         limits: Bounds.
         alpn: Whether ``sip/2`` is agreed on.
         keep_alive: The longest time between two pings of ours; None for none.
+        resume: Whether sessions may be resumed.
 
     Raises:
         ConfigurationError: One of them is none.
@@ -49,6 +51,8 @@ class Outgoing:
     limits: Limits
     alpn: ALPN
     keep_alive: float | None
+    resume: bool
+    _sessions: Sessions = field(init=False, factory=Sessions, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         require_policy(self.in_force.policy)
@@ -77,9 +81,17 @@ class Outgoing:
             alpn=self.alpn,
             keep_alive=self.keep_alive,
             timer=timer,
+            sessions=self._current_sessions(),
         )
         core.follow(self.in_force)
         return core
+
+    def _current_sessions(self) -> Sessions | None:
+        """Give the sessions that were made under what is in force now."""
+        if not self.resume:
+            return None
+        self._sessions.enter(self.in_force.version)
+        return self._sessions
 
     def terms(self, world: object) -> Terms:
         """Give the terms on which a request may be sent now."""

@@ -15,6 +15,7 @@ from siptls.wire.credential import Credential, as_credentials
 from siptls.wire.hello import ALPN
 from siptls.wire.inforce import InForce
 from siptls.wire.limits import Limits
+from siptls.wire.resumption import Sessions
 from siptls.wire.telling import Address
 
 __all__ = ["Service", "require_one_handler"]
@@ -31,6 +32,7 @@ class Service:
         limits: Bounds.
         alpn: Whether ``sip/2`` is agreed on.
         keep_alive: The longest time between two pings of ours; None for none.
+        resume: Whether sessions may be resumed.
 
     Raises:
         ConfigurationError: Mutual without a policy.
@@ -43,6 +45,8 @@ class Service:
     limits: Limits
     alpn: ALPN
     keep_alive: float | None
+    resume: bool
+    _sessions: Sessions = field(init=False, factory=Sessions, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.connection(None)  # whatever is wrong with them is told now
@@ -60,9 +64,17 @@ class Service:
             timer=timer,
             alpn=self.alpn,
             keep_alive=self.keep_alive,
+            sessions=self._current_sessions(),
         )
         core.follow(self.in_force)
         return core
+
+    def _current_sessions(self) -> Sessions | None:
+        """Give the sessions that were made under what is in force now."""
+        if not self.resume:
+            return None
+        self._sessions.enter(self.in_force.version)
+        return self._sessions
 
     def renewed(
         self, credential: Credential | Sequence[Credential] | None, policy: TrustPolicy | None

@@ -52,6 +52,7 @@ from siptls.wire.hello import ALPN
 from siptls.wire.inforce import InForce
 from siptls.wire.limits import Limits, as_limits
 from siptls.wire.message import Message
+from siptls.wire.resumption import Sessions
 from siptls.wire.tls import TLSEngine, TLSInfo, utc_now
 from siptls.wire.verdict import Clock
 
@@ -428,6 +429,7 @@ class ClientConnection(_Connection):
         clock: Gives the time at which certificates are judged, as an aware datetime.
         timer: Gives seconds for deadlines; monotonic.
         alpn: Whether ``sip/2`` is agreed on as the application protocol; see `ALPN`.
+        sessions: Those that may be resumed. Transports pass them.
 
     Raises:
         ConfigurationError: The target is no name, or the policy is none.
@@ -448,6 +450,7 @@ class ClientConnection(_Connection):
         keep_alive: float | None = None,
         random: Random = randomness.random,
         alpn: ALPN = ALPN.OFFER,
+        sessions: Sessions | None = None,
     ) -> None:
         require_policy(policy)
         self.reference = ReferenceIdentity.parse(target, host=host)
@@ -461,6 +464,7 @@ class ClientConnection(_Connection):
             clock=clock,
             address=address,
             alpn=alpn,
+            sessions=sessions,
         )
         super().__init__(
             engine,
@@ -491,6 +495,7 @@ class ServerConnection(_Connection):
         clock: Gives the time at which certificates are judged, as an aware datetime.
         timer: Gives seconds for deadlines; monotonic.
         alpn: Whether ``sip/2`` is agreed on as the application protocol; see `ALPN`.
+        sessions: Those that may be resumed. Transports pass them.
 
     Raises:
         ConfigurationError: Mutual without a policy.
@@ -513,6 +518,7 @@ class ServerConnection(_Connection):
         keep_alive: float | None = None,
         random: Random = randomness.random,
         alpn: ALPN = ALPN.OFFER,
+        sessions: Sessions | None = None,
     ) -> None:
         if mutual or policy is not None:
             require_policy(policy)
@@ -525,6 +531,7 @@ class ServerConnection(_Connection):
             clock=clock,
             address=address,
             alpn=alpn,
+            sessions=sessions,
         )
         super().__init__(
             engine,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -42,6 +42,7 @@ from siptls.wire.hello import (
     server_name,
 )
 from siptls.wire.limits import Limits, as_limits
+from siptls.wire.resumption import LIFETIME, Remembered, Sessions
 from siptls.wire.verdict import (
     Clock,
     Judgement,
@@ -96,12 +97,25 @@ class _NoCredential:
 _NOBODY = _NoCredential()
 
 
-def _context(credential: Credential | None, kind: _Kind) -> SSL.Context:
+def _context(credential: Credential | None, kind: _Kind, sessions: Sessions | None) -> SSL.Context:
     """Give the context of this kind."""
+    if sessions is not None:
+        return sessions.context(
+            (credential, kind), lambda: _resuming(_new_context(credential, kind), kind)
+        )
     kinds = _contexts.setdefault(credential or _NOBODY, {})
     context = kinds.get(kind)
     if context is None:
         context = kinds[kind] = _new_context(credential, kind)
+    return context
+
+
+def _resuming(context: SSL.Context, kind: _Kind) -> SSL.Context:
+    """Let sessions be resumed: those that the server holds, with all that the peer showed."""
+    ours = SSL.SESS_CACHE_CLIENT if kind.role is Role.SERVER else SSL.SESS_CACHE_SERVER
+    context.set_session_cache_mode(ours)
+    context.set_session_id(b"siptls")  # OpenSSL wants one where clients show certificates
+    context.set_timeout(LIFETIME)
     return context
 
 
@@ -160,6 +174,8 @@ class TLSInfo:
         alpn: The application protocol agreed on (``"sip/2"``), or None.
         server_name: The name in the SNI extension, made printable: what the client asked for; on a
             client what it sent. None if there was none.
+        resumed: Whether the peer was judged from what it showed before (RFC 8446 §2.2). A server
+            that asks for no certificates cannot tell.
     """
 
     version: str
@@ -167,6 +183,7 @@ class TLSInfo:
     group: str | None
     alpn: str | None
     server_name: str | None = None
+    resumed: bool = False
 
 
 # OpenSSL's memory buffers grow to the largest amount that they ever held, and never shrink. Bytes
@@ -207,6 +224,7 @@ class TLSEngine:
         clock: The time at which certificates are judged.
         address: The peer's, for the evidence.
         alpn: Whether ``sip/2`` is agreed on.
+        sessions: Those that may be resumed; None for none.
 
     Raises:
         ConfigurationError: What is given as credential or alpn is none.
@@ -220,6 +238,9 @@ class TLSEngine:
         "_judgement",
         "_outgoing",
         "_read_any",
+        "_remembered",
+        "_resumed",
+        "_sessions",
         "_wrote_any",
     )
 
@@ -235,12 +256,13 @@ class TLSEngine:
         clock: Clock = utc_now,
         address: tuple[str, int] | None = None,
         alpn: ALPN = ALPN.OFFER,
+        sessions: Sessions | None = None,
     ) -> None:
         IS_ALPN.check("alpn", alpn)
         self._judged = mutual or role is Role.SERVER
         ours = _ours(role, credential)
         kind = _Kind(role, self._judged, alpn, named=len(ours) > 1)
-        hello = Hello(alpn, {one: _context(one, kind) for one in ours})
+        hello = Hello(alpn, {one: _context(one, kind, sessions) for one in ours})
         bounds = as_limits(limits)
         self._judgement = _State(policy, role, clock, reference, address, bounds, hello=hello)
         self._connection = SSL.Connection(hello.contexts[hello.credential], None)
@@ -249,6 +271,9 @@ class TLSEngine:
         self._outgoing: list[bytes] = []
         self._read_any = False
         self._wrote_any = False
+        self._resumed = False
+        self._sessions = sessions
+        self._remembered: Remembered | None = None
         if role is Role.SERVER:
             self._connection.set_connect_state()
             if reference is not None and reference.domain:  # RFC 6066 §3 knows no addresses
@@ -256,6 +281,11 @@ class TLSEngine:
             if policy is not None and needs_staple(policy):
                 self._connection.request_ocsp()
                 self._judgement.staple_due = True
+            if sessions is not None:
+                context = hello.contexts[hello.credential]
+                self._remembered = sessions.take(self._peer_key, context)
+                if self._remembered is not None:
+                    self._connection.set_session(self._remembered.session)
         else:
             self._connection.set_accept_state()
 
@@ -301,6 +331,7 @@ class TLSEngine:
             group=connection.get_group_name(),
             alpn=connection.get_alpn_proto_negotiated().decode("ascii", "replace") or None,
             server_name=server_name(connection),
+            resumed=self._resumed,
         )
 
     def handshake(self) -> bool:
@@ -322,6 +353,8 @@ class TLSEngine:
             raise self._handshake_failure(error) from None
         judgement = self._judgement
         judgement.certificates.clear()
+        if self._judged and judgement.decision is None and self._sessions is not None:
+            self._judge_resumed()
         if self._judged and not judgement.accepted:
             reason = "OpenSSL finished the handshake without an accepted decision"
             raise PeerRefusedError(judgement.refuse(Code.POLICY_ERROR, reason))
@@ -329,6 +362,47 @@ class TLSEngine:
         self._require_sound_hello()
         self._established = True
         return True
+
+    @property
+    def _peer_key(self) -> Hashable:
+        """By what a client remembers a session: whom it expected, and as whom it came."""
+        return self._judgement.reference, self._judgement.hello.credential
+
+    def _judge_resumed(self) -> None:
+        """Judge what the peer showed when the session was made; OpenSSL has asked about nothing.
+
+        Raises:
+            PeerRefusedError: The policy refuses it now.
+        """
+        shown = self._connection.get_peer_certificate(as_cryptography=True)
+        remembered = self._remembered
+        if shown is None:
+            return  # nobody has shown anything, so that nobody is accepted
+        if self._judgement.role is Role.CLIENT:
+            # What the session of a server holds: the leaf by itself, and the rest.
+            rest = self._connection.get_peer_cert_chain(as_cryptography=True) or []
+            decision = self._judgement.decide_resumed([shown, *rest], None)
+        elif remembered is not None and remembered.evidence.leaf == shown:
+            evidence = remembered.evidence
+            decision = self._judgement.decide_resumed(evidence.chain, evidence.staple)
+        else:
+            return
+        if decision is not None and not decision.accepted:
+            self.close()  # it is too late for another alert
+            raise PeerRefusedError(decision)
+        self._resumed = True
+
+    def _remember(self) -> None:
+        """Keep the session of a server that has answered; its tickets have come before."""
+        evidence = self._judgement.evidence
+        if self._sessions is None or self._judgement.role is Role.CLIENT or evidence is None:
+            return
+        if self._connection.get_protocol_version() != _NEWEST:
+            return  # only those of TLS 1.3, which are used once and have keys of their own
+        session = self._connection.get_session()
+        if session is not None:
+            context = self._connection.get_context()
+            self._sessions.keep(self._peer_key, Remembered(context, session, evidence))
 
     def _require_sound_hello(self) -> None:
         """End the handshake if the hello does not allow it to go on.
@@ -364,7 +438,9 @@ class TLSEngine:
         try:
             while True:
                 plain = self._connection.recv(_RECORD)
-                self._read_any = True
+                if not self._read_any:
+                    self._read_any = True
+                    self._remember()
                 yield plain
         except SSL.WantReadError:
             return

@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from attrs import define, evolve, field
 from cryptography import x509
@@ -175,6 +175,18 @@ class Judgement:
             return None
         self.evidence = evolve(self.evidence, now=self.clock())
         self.decision = decide(self.policy, self.evidence)
+        return self.decision
+
+    def decide_resumed(
+        self, chain: Iterable[x509.Certificate], staple: bytes | None
+    ) -> Decision | None:
+        """Ask the policy about what was shown when a session was made, at the time that it is now.
+
+        Returns:
+            The decision; no other staple comes any more.
+        """
+        self.staple_due = False
+        self.decide(list(chain), staple)
         return self.decision
 
     def refuse(self, code: Code, reason: str) -> Decision:

@@ -71,6 +71,9 @@ class TLSClientTransport(Closing):
         keep_alive: Sends a ping each time that so many seconds, less a random fifth, have passed
             (RFC 5626 §4.4.1), such as 120; a peer that does not answer is given up. None sends
             none. Those of a peer are always answered.
+        resume: Whether a server that was here before may do with the short handshake of TLS 1.3.
+            What it has shown is judged again each time, and only sessions made under the policy
+            that is in force are resumed.
 
     Raises:
         ConfigurationError: The policy, or the resolver, is none.
@@ -87,6 +90,7 @@ class TLSClientTransport(Closing):
         limits: Limits | None = None,
         alpn: ALPN = ALPN.OFFER,
         keep_alive: float | None = None,
+        resume: bool = False,
         pool: ConnectionPool[Connection] | None = None,
     ) -> None:
         check_callback("on_refused", on_refused)
@@ -100,6 +104,7 @@ class TLSClientTransport(Closing):
             self._limits,
             alpn,
             keep_alive,
+            resume,
         )
         self._on_refused = on_refused
         self.pool: ConnectionPool[Connection] = ConnectionPool() if pool is None else pool

@@ -55,6 +55,7 @@ class _ServerTransport(Closing):
         limits: Limits | None,
         alpn: ALPN,
         keep_alive: float | None,
+        resume: bool,
         pool: ConnectionPool[Connection] | None = None,
     ) -> None:
         require_one_handler(handler, on_message, "coroutine function")
@@ -65,7 +66,9 @@ class _ServerTransport(Closing):
         self._limits = as_limits(limits)
         self.pool: ConnectionPool[Connection] = ConnectionPool() if pool is None else pool
         """The live connections whose clients have proven a name."""
-        self._service = Service(credential, InForce(policy), mutual, self._limits, alpn, keep_alive)
+        self._service = Service(
+            credential, InForce(policy), mutual, self._limits, alpn, keep_alive, resume
+        )
         self._handler = handler
         self._on_message = on_message
         self._on_refused = on_refused
@@ -287,6 +290,9 @@ class TLSServerTransport(_ServerTransport):
         keep_alive: Sends a ping each time that so many seconds, less a random fifth, have passed
             (RFC 5626 §4.4.1), such as 120; a peer that does not answer is given up. None sends
             none. Those of a peer are always answered.
+        resume: Whether a client that was here before may do with the short handshake of TLS 1.3.
+            What it has shown is judged again each time, and only sessions made under the policy
+            that is in force are resumed.
 
     Raises:
         ConfigurationError: Neither a handler nor on_message, or both.
@@ -302,6 +308,7 @@ class TLSServerTransport(_ServerTransport):
         limits: Limits | None = None,
         alpn: ALPN = ALPN.OFFER,
         keep_alive: float | None = None,
+        resume: bool = False,
     ) -> None:
         super().__init__(
             credential,
@@ -313,6 +320,7 @@ class TLSServerTransport(_ServerTransport):
             limits=limits,
             alpn=alpn,
             keep_alive=keep_alive,
+            resume=resume,
         )
 
 
@@ -345,6 +353,9 @@ class MTLSServerTransport(_ServerTransport):
         keep_alive: Sends a ping each time that so many seconds, less a random fifth, have passed
             (RFC 5626 §4.4.1), such as 120; a peer that does not answer is given up. None sends
             none. Those of a peer are always answered.
+        resume: Whether a client that was here before may do with the short handshake of TLS 1.3.
+            What it has shown is judged again each time, and only sessions made under the policy
+            that is in force are resumed.
 
     Raises:
         ConfigurationError: No policy; or neither a handler nor on_message, or both.
@@ -362,6 +373,7 @@ class MTLSServerTransport(_ServerTransport):
         limits: Limits | None = None,
         alpn: ALPN = ALPN.OFFER,
         keep_alive: float | None = None,
+        resume: bool = False,
         pool: ConnectionPool[Connection] | None = None,
     ) -> None:
         super().__init__(
@@ -374,5 +386,6 @@ class MTLSServerTransport(_ServerTransport):
             limits=limits,
             alpn=alpn,
             keep_alive=keep_alive,
+            resume=resume,
             pool=pool,
         )
