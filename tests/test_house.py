@@ -29,6 +29,10 @@ ORDER = [
     "siptls.trust.profile",
     "siptls.trust.constraints",
     "siptls.trust.diagnosis",
+    "siptls.trust.status",
+    "siptls.trust.crl",
+    "siptls.trust.ocsp",
+    "siptls.trust.revocation",
     "siptls.trust.decision",
     "siptls.trust.authority",
     "siptls.trust.policy",
@@ -92,6 +96,7 @@ ORDER = [
     "siptls.watching",
     "siptls",
     "siptls.sync",
+    "siptls.testing.statements",
     "siptls.testing.pki",
     "siptls.testing.expectations",
     "siptls.testing.plugin",
@@ -195,11 +200,12 @@ PUBLIC = """
     TrustLostError dump_policy load_policy ConnectionPool Backoff
     KeepChange KeepState Kept Comparison Difference DifferenceKind Shadow compare
     Ending EndingKind EndingNotice Reminder Watch WatchEvent watch
+    Revocation RevocationMode RevocationScope RevocationSource
 """.split()  # noqa: SIM905  a list of words, to be read
 
 # Of the classes that applications hold in their hands: what they may call.
 MEMBERS = {
-    "Authority": "name anchors purposes from_pem public verify",
+    "Authority": "name anchors purposes revocation from_pem public verify",
     "BelievedName": "name kind domain host authority trust",
     "ClientConnection": "receive_data receive_eof events data_to_send send ping close deadline"
     " handle_deadline peer decision reference credential tls closed established",
@@ -220,6 +226,7 @@ MEMBERS = {
     "KeyPurposes": "SIP ROLE RFC5924",
     "Peer": "names domains hosts addresses users trust chain expires speaks_for",
     "ReferenceIdentity": "parse domain host",
+    "Revocation": "crls mode ocsp scope source",
     "ServerConnection": "receive_data receive_eof events data_to_send send ping close deadline"
     " handle_deadline peer decision reference credential tls closed established",
     "Shadow": "current candidate on_difference authorities evaluate",
@@ -264,6 +271,8 @@ def test_the_reason_codes_are_these() -> None:
         "path.expired",
         "path.limit",
         "path.not-yet-valid",
+        "path.revocation-unknown",
+        "path.revoked",
         "path.signature",
         "path.unknown-ca",
         "path.weak-key",

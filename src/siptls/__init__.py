@@ -56,6 +56,12 @@ from siptls.trust.policy import Combinable, CombinableCondition, Condition, Trus
 from siptls.trust.presented import NameKind
 from siptls.trust.public import AnyDomain
 from siptls.trust.purposes import KeyPurposes
+from siptls.trust.revocation import (
+    Revocation,
+    RevocationMode,
+    RevocationScope,
+    RevocationSource,
+)
 from siptls.trust.rules import NameRules
 from siptls.trust.shadow import Shadow
 from siptls.watched import WatchEvent
@@ -147,6 +153,10 @@ __all__ = [
     "Reminder",
     "ResolutionError",
     "Resolver",
+    "Revocation",
+    "RevocationMode",
+    "RevocationScope",
+    "RevocationSource",
     "Role",
     "SIPTLSError",
     "ServerConnection",

@@ -36,6 +36,7 @@ from siptls.trust.federation import Federation, Partner
 from siptls.trust.names import parents, parse_domain, printable
 from siptls.trust.policy import AnyOf, Restricted, TrustPolicy
 from siptls.trust.purposes import KeyPurposes
+from siptls.trust.revocation import Revocation, RevocationMode, RevocationScope
 from siptls.trust.rules import NameRules
 from siptls.trust.scope import Scope
 
@@ -48,6 +49,8 @@ _NAMES = {
 _PURPOSES = {
     purposes.name: purposes for purposes in (KeyPurposes.SIP, KeyPurposes.ROLE, KeyPurposes.RFC5924)
 }
+_MODES = {str(mode): mode for mode in RevocationMode}
+_SCOPES = {str(scope): scope for scope in RevocationScope}
 _OURS = "enterprise."
 # In place of a file: the public CAs, as `Authority.public` gives them.
 _PUBLIC = "public"
@@ -111,6 +114,10 @@ class _Row:
     authority_name: str | None = field(default=None, validator=optional(_is_text))
     names: str = field(default=NameRules.RFC5922.name, validator=_is_text)
     purposes: str = field(default=KeyPurposes.SIP.name, validator=_is_text)
+    revocation: str | None = field(default=None, validator=optional(_is_text))
+    revocation_scope: str | None = field(default=None, validator=optional(_is_text))
+    crls: list[str] | None = field(default=None, validator=optional(_is_list))
+    ocsp: list[str] | None = field(default=None, validator=optional(_is_list))
 
 
 @frozen(kw_only=True)
@@ -218,12 +225,15 @@ class _Reader:
         """Build an `Enterprise` or a `Partner`."""
         names = self._preset(f"{where}names", _NAMES, table.names)
         purposes = self._preset(f"{where}purposes", _PURPOSES, table.purposes)
+        revocation = self._revocation(table, where)
         sources, domains = table.authority, table.domains
         authority = None
         if sources is not None:
             authority = self._try(
                 f"{where}authority",
-                lambda: self._authority(sources, table.authority_name, purposes or KeyPurposes.SIP),
+                lambda: self._authority(
+                    sources, table.authority_name, purposes or KeyPurposes.SIP, revocation
+                ),
             )
         scope = None
         if domains is not None:
@@ -234,8 +244,42 @@ class _Reader:
             return None
         return kind(scope, authority, names=names)
 
+    def _revocation(self, table: _Row, where: str) -> Revocation | None:
+        """Build what an authority looks up; None if the file says nothing about it."""
+        keys = (table.revocation, table.revocation_scope, table.crls, table.ocsp)
+        if all(key is None for key in keys):
+            return None
+        mode = self._preset(f"{where}revocation", _MODES, table.revocation or "require")
+        scope = self._preset(f"{where}revocation_scope", _SCOPES, table.revocation_scope or "chain")
+        crls = self._statements(f"{where}crls", table.crls, lambda data: Revocation(data).crls)
+        responses = self._statements(
+            f"{where}ocsp", table.ocsp, lambda data: Revocation(ocsp=data).ocsp
+        )
+        if mode is None or scope is None:
+            return None
+        return Revocation(crls, mode=mode, ocsp=responses, scope=scope)
+
+    def _statements(
+        self, where: str, files: Iterable[str] | None, read: Callable[[bytes], Iterable[_T]]
+    ) -> list[_T]:
+        """Read CRLs or OCSP responses; each file that is faulty is told."""
+
+        def load(text: str) -> Iterable[_T]:
+            name, data = pem.read(text.encode() if "-----BEGIN" in text else self.folder / text)
+            try:
+                return read(data)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{name}: {error}") from error
+
+        found = [self._try(where, partial(load, text)) for text in files or ()]
+        return [one for some in found if some is not None for one in some]
+
     def _authority(
-        self, sources: str | list[str], given: str | None, purposes: KeyPurposes
+        self,
+        sources: str | list[str],
+        given: str | None,
+        purposes: KeyPurposes,
+        revocation: Revocation | None,
     ) -> Authority:
         texts = [sources] if isinstance(sources, str) else sources
         if texts == [_PUBLIC]:
@@ -245,7 +289,7 @@ class _Reader:
             files = [t.encode() if "-----BEGIN" in t else self.folder / t for t in texts]
             authority = Authority.from_pem("CA", *files, purposes=purposes)
             name = _own_name(authority.anchors)
-        return attrs.evolve(authority, name=given or name)
+        return attrs.evolve(authority, name=given or name, revocation=revocation)
 
     def _named(self, where: str, names: list[str], kind: Callable[[list[str]], _T]) -> _T | None:
         """Build something of names; each that is faulty is told."""
@@ -280,8 +324,9 @@ class _Reader:
     def _preset(self, where: str, presets: Mapping[str, _T], name: str) -> _T | None:
         if name in presets:
             return presets[name]
-        close = difflib.get_close_matches(name.upper(), presets, n=1)
-        hint = f"; is {close[0]} meant?" if close else ""
+        written = {preset.upper(): preset for preset in presets}
+        close = difflib.get_close_matches(name.upper(), written, n=1)
+        hint = f"; is {written[close[0]]} meant?" if close else ""
         self.faults.append(f"{where}: {_shown(name)} is none of {', '.join(presets)}{hint}")
         return None
 
@@ -402,7 +447,26 @@ def _dumped_row(row: Enterprise | Partner) -> list[str]:
         *lines,
         *_dumped_preset("names", row.names, _NAMES, NameRules.RFC5922),
         *_dumped_preset("purposes", authority.purposes, _PURPOSES, KeyPurposes.SIP),
+        *([] if authority.revocation is None else _dumped_revocation(authority.revocation)),
     ]
+
+
+def _dumped_revocation(revocation: Revocation) -> list[str]:
+    """Write where the status is looked up. OCSP responses end within days, and have no text."""
+    if revocation.source is not None or revocation.ocsp:
+        raise ConfigurationError(
+            "a Revocation with a source or with OCSP responses cannot stand in a policy file: it"
+            " has CRLs, a mode and a scope; evolve(revocation, ocsp=(), source=None) leaves the"
+            " rest out"
+        )
+    lines = [f"revocation = {_text(revocation.mode)}"]
+    if revocation.scope is not RevocationScope.CHAIN:
+        lines.append(f"revocation_scope = {_text(revocation.scope)}")
+    if revocation.crls:
+        lists = (x509.load_der_x509_crl(crl.der) for crl in revocation.crls)
+        texts = (one.public_bytes(Encoding.PEM).decode("ascii") for one in lists)
+        lines += ["crls = [", *(f"'''\n{text}'''," for text in texts), "]"]
+    return lines
 
 
 def _dumped_preset(

@@ -33,6 +33,7 @@ from siptls import (
     KeyPurposes,
     NameRules,
     ReferenceIdentity,
+    Revocation,
     Role,
 )
 
@@ -76,7 +77,13 @@ def reference(case: dict[str, Any]) -> ReferenceIdentity | None:
 def accepts(case: dict[str, Any], rules: NameRules, purposes: KeyPurposes) -> bool:
     """Whether siptls accepts what the peer of a case shows."""
     try:
-        authority = Authority("the suite", certificates(case["trusted_certs"]), purposes=purposes)
+        crls = [crl.encode() for crl in case.get("crls", ())]
+        authority = Authority(
+            "the suite",
+            certificates(case["trusted_certs"]),
+            purposes=purposes,
+            revocation=Revocation(crls) if crls else None,
+        )
         chain = certificates([case["peer_certificate"], *case["untrusted_intermediates"]])
         expected = reference(case)
     except (ValueError, ConfigurationError):

@@ -23,6 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from siptls.testing import CertificateAuthority
 from siptls.trust.authority import Authority
 from siptls.trust.blocked import Blocked
 from siptls.trust.codes import Code
@@ -31,6 +32,7 @@ from siptls.trust.enterprise import Enterprise, TrustedServers
 from siptls.trust.federation import Federation, Partner
 from siptls.trust.pins import Pinned
 from siptls.trust.policy import judge
+from siptls.trust.revocation import Revocation
 
 STABLE = [
     ("CERTIFICATE_MISSING", "certificate.missing"),
@@ -45,10 +47,12 @@ STABLE = [
     ("PATH_EXPIRED", "path.expired"),
     ("PATH_WEAK_KEY", "path.weak-key"),
     ("PURPOSE_UNACCEPTABLE", "purpose.unacceptable"),
+    ("PATH_REVOCATION_UNKNOWN", "path.revocation-unknown"),
     ("NAME_NONE", "name.none"),
     ("NAME_OUT_OF_SCOPE", "name.out-of-scope"),
     ("NAME_MISMATCH", "name.mismatch"),
     ("SERVER_NOT_LISTED", "server.not-listed"),
+    ("PATH_REVOKED", "path.revoked"),
     ("PARTNER_BLOCKED", "partner.blocked"),
     ("POLICY_ERROR", "policy.error"),
     ("ACCEPTED", "accepted"),
@@ -108,6 +112,8 @@ def test_ranks_count_from_zero_in_the_order_of_the_codes() -> None:
         (Code.PATH_EXPIRED, Code.NAME_NONE),
         (Code.NAME_NONE, Code.NAME_OUT_OF_SCOPE),
         (Code.NAME_OUT_OF_SCOPE, Code.NAME_MISMATCH),
+        (Code.PATH_REVOCATION_UNKNOWN, Code.PATH_REVOKED),
+        (Code.NAME_MISMATCH, Code.PATH_REVOKED),
         (Code.NAME_MISMATCH, Code.PARTNER_BLOCKED),
         (Code.PARTNER_BLOCKED, Code.POLICY_ERROR),
     ],
@@ -142,6 +148,17 @@ def ours(*names: str, **options: Any) -> Any:
     return show(make_leaf(ROOT, *names, **options))
 
 
+CA = CertificateAuthority("Revoking CA", not_after=NOW + SECOND)
+LEAF = CA.issue(NAME, not_before=NOW - SECOND, not_after=NOW + SECOND).chain[0]
+PERIOD: dict[str, Any] = {"this_update": NOW - SECOND, "next_update": NOW + SECOND}
+
+
+def looking_up(*crls: bytes) -> Enterprise:
+    """Ask for the status of what the root, or the revoking CA, has issued."""
+    anchors = [ROOT.certificate, CA.certificate]
+    return Enterprise(["contoso.com"], Authority("CA", anchors, revocation=Revocation(crls)))
+
+
 CASES: dict[Code, Callable[[], Decision]] = {
     Code.CERTIFICATE_MISSING: lambda: judge(OURS, show()),
     Code.CERTIFICATE_MALFORMED: lambda: judge(
@@ -164,6 +181,8 @@ CASES: dict[Code, Callable[[], Decision]] = {
     Code.PURPOSE_UNACCEPTABLE: lambda: judge(
         OURS, ours(NAME, more=[purposes(ExtendedKeyUsageOID.CODE_SIGNING)])
     ),
+    Code.PATH_REVOCATION_UNKNOWN: lambda: judge(looking_up(), ours(NAME)),
+    Code.PATH_REVOKED: lambda: judge(looking_up(CA.crl([LEAF], **PERIOD)), show(LEAF)),
     Code.NAME_NONE: lambda: judge(OURS, ours()),
     Code.NAME_OUT_OF_SCOPE: lambda: judge(OURS, ours("sip:fabrikam.com")),
     Code.NAME_MISMATCH: lambda: judge(

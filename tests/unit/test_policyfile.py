@@ -22,6 +22,7 @@ from siptls import (
     NameRules,
     Partner,
     Pinned,
+    Revocation,
     TrustedServers,
     dump_policy,
     load_policy,
@@ -34,6 +35,15 @@ FABRIKAM = CertificateAuthority("Fabrikam CA", seed="file")
 OURS = '[enterprise]\ndomains = ["contoso.com"]\nauthority = "contoso.pem"\n'
 THEIRS = '[[partner]]\ndomains = ["fabrikam.com"]\nauthority = "fabrikam.pem"\n'
 
+CRL, NEXT_CRL = CONTOSO.crl(), CONTOSO.crl(number=2)
+RESPONSE = CONTOSO.ocsp(CONTOSO.issue("sip:contoso.com"))
+
+
+def looking_up(*crls: bytes, **options: Any) -> Any:
+    revocation = Revocation(crls, **options)
+    return Enterprise(["contoso.com"], CONTOSO.authority(revocation=revocation))
+
+
 ENTERPRISE = Enterprise(["contoso.com"], CONTOSO.authority())
 PARTNER = Partner(["fabrikam.com"], FABRIKAM.authority())
 FEDERATION = Federation([PARTNER])
@@ -43,6 +53,8 @@ FEDERATION = Federation([PARTNER])
 def folder(tmp_path: Path) -> Path:
     """A folder with the files of two CAs, and one with a leaf in it."""
     (tmp_path / "contoso.pem").write_bytes(CONTOSO.pem)
+    (tmp_path / "contoso.crl").write_bytes(CRL)
+    (tmp_path / "contoso.der").write_bytes(RESPONSE)
     (tmp_path / "fabrikam.pem").write_bytes(FABRIKAM.pem)
     leaf = make_leaf_pem()
     (tmp_path / "leaf.pem").write_bytes(leaf)
@@ -105,6 +117,14 @@ def faults(folder: Path, text: str) -> tuple[str, ...]:
                 Authority("Contoso CA", [CONTOSO.certificate, FABRIKAM.certificate]),
             ),
         ),
+        (OURS + 'crls = ["contoso.crl"]\n', looking_up(CRL)),
+        (OURS + 'revocation = "require"\n', looking_up()),
+        (OURS + "crls = []\n", looking_up()),
+        (
+            OURS + 'revocation = "soft"\nrevocation_scope = "leaf"\nocsp = ["contoso.der"]\n',
+            looking_up(ocsp=RESPONSE, mode="soft", scope="leaf"),
+        ),
+        (OURS + 'crls = ["contoso.crl"]\nrevocation = "off"\n', looking_up(CRL, mode="off")),
         (OURS.replace("contoso.pem", "public"), Enterprise(["contoso.com"], Authority.public())),
         (OURS.replace('"contoso.com"', '"CONTOSO.com", "bücher.example"'), None),
     ],
@@ -123,7 +143,7 @@ def assert_what_is_special(folder: Path, text: str) -> None:
     else:
         assert faults(folder, text) == (
             "enterprise.blocked: unknown key; known are domains, authority, authority_name, names,"
-            " purposes, trusted_servers",
+            " purposes, revocation, revocation_scope, crls, ocsp, trusted_servers",
         )
 
 
@@ -197,6 +217,14 @@ def test_files_are_looked_for_beside_the_policy(
             'enterprise.names: "OCS2007" is none of RFC5922, OCS, RFC9525',
         ),
         (THEIRS + 'purposes = "sip"\n', 'partner[0].purposes: "sip" is none of SIP, ROLE, RFC5924'),
+        (OURS + 'revocation = "hard"\n', 'enterprise.revocation: "hard" is none of require, soft'),
+        (
+            OURS + 'revocation_scope = "all"\n',
+            'enterprise.revocation_scope: "all" is none of chain',
+        ),
+        (OURS + 'crls = ["gone.crl"]\n', "enterprise.crls: cannot read"),
+        (OURS + 'crls = "contoso.crl"\n', "enterprise.crls: a list of strings is wanted"),
+        (OURS + 'ocsp = ["gone.der"]\n', "enterprise.ocsp: cannot read"),
         (OURS + "names = 5922\n", "enterprise.names: a string is wanted, not 5922"),
         (
             OURS + 'trusted_servers = ["10.0.0.1"]\n',
@@ -226,6 +254,14 @@ def test_files_are_looked_for_beside_the_policy(
 def test_a_fault_is_told_with_its_key(folder: Path, text: str, expected: str) -> None:
     (fault,) = faults(folder, text)
     assert fault.startswith(expected)
+
+
+def test_each_faulty_crl_is_told_with_its_file(folder: Path) -> None:
+    text = OURS + 'crls = ["contoso.pem", "contoso.crl", "contoso.der"]\nrevocation = "Soft"\n'
+    mode, *crls = faults(folder, text)
+    assert mode == 'enterprise.revocation: "Soft" is none of require, soft, off; is soft meant?'
+    for fault, name in zip(crls, ("contoso.pem", "contoso.der"), strict=True):
+        assert fault.startswith(f"enterprise.crls: {folder / name}: crls[0] cannot be used: ")
 
 
 def test_all_faults_are_told_at_once(folder: Path) -> None:
@@ -291,6 +327,16 @@ DUMPABLE = [
         ]
     )
     & Blocked(["evil.com"]),
+    looking_up(),
+    looking_up(CRL, NEXT_CRL),
+    looking_up(CRL, mode="soft", scope="leaf"),
+    looking_up(mode="off"),
+    Federation(
+        [
+            Partner(["woodgrove.com"], Authority.public(revocation=Revocation(CRL))),
+            Partner(["fabrikam.com"], FABRIKAM.authority(revocation=Revocation(mode="soft"))),
+        ]
+    ),
     Enterprise(["contoso.com"], Authority("two", [CONTOSO.certificate, FABRIKAM.certificate])),
 ]
 
@@ -301,6 +347,13 @@ def test_what_is_dumped_loads_as_an_equal_policy(tmp_path: Path, policy: Any) ->
     assert text.isascii()
     assert load(tmp_path, text) == policy
     assert dump_policy(load_policy(tmp_path / "policy.toml")) == text
+
+
+class Source:
+    """A cache that has nothing."""
+
+    def known(self, *_: Any) -> list[bytes]:
+        return []
 
 
 MINE = NameRules("mine", wildcard=True)
@@ -326,6 +379,11 @@ MINE = NameRules("mine", wildcard=True)
             ),
             r"purposes of your own \(mine\) cannot stand",
         ),
+        (
+            looking_up(ocsp=RESPONSE),
+            "with OCSP responses cannot stand in a policy file: it has",
+        ),
+        (looking_up(source=Source()), "a Revocation with a source or"),
         (evolve(ENTERPRISE, names=NameRules("OCS")), r"names of your own \(OCS\) cannot stand"),
     ],
 )
@@ -360,6 +418,7 @@ NOT_EVIL = Blocked(["evil.com"])
         Federation([subclass(PARTNER)]),
         evolve(ENTERPRISE, domains=subclass(ENTERPRISE.domains)),
         evolve(ENTERPRISE, authority=subclass(ENTERPRISE.authority)),
+        evolve(ENTERPRISE, authority=CONTOSO.authority(revocation=subclass(Revocation(CRL)))),
         ENTERPRISE & Blocked(subclass(NOT_EVIL.domains)),
     ],
 )

@@ -35,7 +35,8 @@ def assert_accepts(
         policy: The policy.
         shown: What the peer shows: evidence, a credential, or certificates alone, its own first.
         domains: Exactly these domains must be believed; None for whatever is.
-        how: Unless it is evidence: ``role``, ``reference`` and ``now``, as in `evidence`.
+        how: Unless it is evidence: ``role``, ``reference``, ``now`` and ``staple``, as in
+            `evidence`.
 
     Returns:
         Who the peer is.
@@ -62,7 +63,8 @@ def assert_refuses(policy: TrustPolicy, shown: Shown, code: str, **how: Any) -> 
         policy: The policy.
         shown: What the peer shows: evidence, a credential, or certificates alone, its own first.
         code: The reason code, such as ``"name.out-of-scope"``.
-        how: Unless it is evidence: ``role``, ``reference`` and ``now``, as in `evidence`.
+        how: Unless it is evidence: ``role``, ``reference``, ``now`` and ``staple``, as in
+            `evidence`.
 
     Returns:
         The decision.

@@ -22,19 +22,18 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from siptls.errors import ConfigurationError
+from siptls.testing.statements import Extension, Hash, StatusName, make_crl, make_ocsp, period
 from siptls.trust.authority import Authority
 from siptls.trust.evidence import Evidence, Role
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.purposes import KeyPurposes, purpose
+from siptls.trust.revocation import Revocation
 from siptls.wire.credential import Credential, PrivateKey
 
 __all__ = ["CertificateAuthority", "KeyType", "evidence", "pem"]
 
 KeyType: TypeAlias = Literal["P-256", "P-384", "RSA-2048", "RSA-1024"]
 """RSA-1024 is weak on purpose: to be refused."""
-
-Extension: TypeAlias = tuple[x509.ExtensionType, bool]
-"""An extension, and whether it is critical."""
 
 _CURVES: dict[str, ec.EllipticCurve] = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1()}
 _RSA_BITS = {"RSA-2048": 2048, "RSA-1024": 1024}
@@ -122,6 +121,7 @@ class CertificateAuthority:
         key: KeyType | PrivateKey = "P-256",
         is_ca: bool = False,
         critical_san: bool = False,
+        must_staple: bool = False,
         extensions: Iterable[Extension] = (),
         not_before: dt.datetime | None = None,
         not_after: dt.datetime | None = None,
@@ -138,6 +138,7 @@ class CertificateAuthority:
             key: The type of its key, or a private key of your own.
             is_ca: Write cA into its basicConstraints, as no peer's certificate should have.
             critical_san: Mark the subjectAltName as critical.
+            must_staple: Promise a stapled OCSP response (RFC 7633).
             extensions: More extensions, each with its criticality.
             not_before: Aware; yesterday by default.
             not_after: Aware; in a year by default.
@@ -158,15 +159,124 @@ class CertificateAuthority:
         if names:
             san = x509.SubjectAlternativeName([_general_name(name) for name in names])
             builder = builder.add_extension(san, critical=critical_san)
+        if must_staple:
+            promise = x509.TLSFeature([x509.TLSFeatureType.status_request])
+            builder = builder.add_extension(promise, critical=False)
         for extension, critical in extensions:
             builder = builder.add_extension(extension, critical=critical)
         return Credential((self._sign(builder, purposes), *self._sent_along), private)
 
+    def crl(  # noqa: PLR0913  a CRL has as many fields
+        self,
+        revoked: Iterable[x509.Certificate | Credential] = (),
+        *,
+        this_update: dt.datetime | None = None,
+        next_update: dt.datetime | None = None,
+        reason: x509.ReasonFlags | None = None,
+        number: int | None = 1,
+        issuer: str | None = None,
+        key: PrivateKey | None = None,
+        extensions: Iterable[Extension] = (),
+        entry_extensions: Iterable[Extension] = (),
+    ) -> bytes:
+        """Make a CRL in DER form.
+
+        Args:
+            revoked: Certificates, or credentials of which the first certificate is meant. They
+                are revoked since ``this_update``, whoever has issued them.
+            this_update: Aware; an hour ago by default.
+            next_update: Aware; in a week by default.
+            reason: Why all of them are revoked; None to tell none.
+            number: Its cRLNumber; None for a CRL without.
+            issuer: Claim to be the CRL of another CA, by its common name.
+            key: Sign with another key than that of this CA.
+            extensions: More extensions, each with its criticality.
+            entry_extensions: More extensions of each entry.
+
+        Raises:
+            ConfigurationError: One certificate in place of a list; a date that is not aware.
+        """
+        if isinstance(revoked, x509.Certificate | Credential):
+            raise ConfigurationError("revoked= is a list: write crl([credential])")
+        own = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+        more: list[Extension] = [(own, False)]
+        more += [] if number is None else [(x509.CRLNumber(number), False)]
+        of_entries: list[Extension] = [] if reason is None else [(x509.CRLReason(reason), False)]
+        return make_crl(
+            issuer=self.certificate.subject if issuer is None else _subject(issuer),
+            revoked=[_certificate(one) for one in revoked],
+            validity=period(this_update, next_update),
+            extensions=[*more, *extensions],
+            entry_extensions=[*of_entries, *entry_extensions],
+            key=self.key if key is None else key,
+            is_seeded=self._is_seeded,
+        )
+
+    def ocsp(  # noqa: PLR0913  a response has as many fields
+        self,
+        about: x509.Certificate | Credential,
+        *,
+        status: StatusName = "good",
+        hash: Hash = "SHA-1",  # noqa: A002  the word of RFC 6960
+        this_update: dt.datetime | None = None,
+        next_update: dt.datetime | Literal["absent"] | None = None,
+        reason: x509.ReasonFlags | None = None,
+        responder: Credential | None = None,
+        brought: Iterable[x509.Certificate] | None = None,
+        by_name: bool = False,
+        key: PrivateKey | None = None,
+        extensions: Iterable[Extension] = (),
+    ) -> bytes:
+        """Make an OCSP response in DER form, as a certificate that this CA has issued has it.
+
+        Args:
+            about: A certificate, or a credential of which the first certificate is meant.
+            status: ``"good"``, ``"revoked"`` or ``"unknown"``; ``"tryLater"`` for a responder that
+                gives none.
+            hash: By which the certificate is named: ``"SHA-1"``, as is usual, or ``"SHA-256"``.
+            this_update: Aware; an hour ago by default.
+            next_update: Aware; in a week by default; ``"absent"`` for none.
+            reason: Why it is revoked; None to tell none.
+            responder: Who signs in place of this CA: often
+                ``ca.issue(purposes=["1.3.6.1.5.5.7.3.9"])``, whose EKU is OCSPSigning.
+            brought: The certificates that the response brings; by default that of the responder.
+            by_name: Name who signs by the subject, not by the key.
+            key: Sign with another key than that of who is named.
+            extensions: More extensions, each with its criticality.
+
+        Raises:
+            ConfigurationError: A status or hash that is none; a date that is not aware.
+        """
+        signer = (self.certificate, self.key)
+        if responder is not None:
+            signer = (responder.chain[0], responder.key)
+        if brought is None:
+            brought = [] if responder is None else [responder.chain[0]]
+        begin, end = period(this_update, None if next_update == "absent" else next_update)
+        return make_ocsp(
+            about=(_certificate(about), self.certificate),
+            status=status,
+            algorithm=hash,
+            validity=(begin, None if next_update == "absent" else end),
+            reason=reason,
+            responder=signer,
+            extensions=extensions,
+            certificates=list(brought),
+            key=signer[1] if key is None else key,
+            by_name=by_name,
+        )
+
     def authority(
-        self, name: str | None = None, *, purposes: KeyPurposes = KeyPurposes.SIP
+        self,
+        name: str | None = None,
+        *,
+        purposes: KeyPurposes = KeyPurposes.SIP,
+        revocation: Revocation | None = None,
     ) -> Authority:
         """Give the `Authority` whose one anchor is this CA."""
-        return Authority(name or self.name, [self.certificate], purposes=purposes)
+        return Authority(
+            name or self.name, [self.certificate], purposes=purposes, revocation=revocation
+        )
 
     @property
     def pem(self) -> bytes:
@@ -215,6 +325,10 @@ _CA_USAGE = x509.KeyUsage(
 )
 
 
+def _certificate(one: x509.Certificate | Credential) -> x509.Certificate:
+    return one.chain[0] if isinstance(one, Credential) else one
+
+
 def pem(credential: Credential, *, password: str | None = None) -> bytes:
     """Give a credential in PEM form: its key, then its chain. ``Credential.from_pem`` reads it.
 
@@ -234,6 +348,7 @@ def evidence(
     role: Role | str = Role.CLIENT,
     reference: str | ReferenceIdentity | None = None,
     now: dt.datetime | None = None,
+    staple: bytes | None = None,
 ) -> Evidence:
     """Give what a policy sees when a peer shows this.
 
@@ -242,11 +357,12 @@ def evidence(
         role: What the peer is.
         reference: Whom we expect: a SIP URI or a domain; None for nobody in particular.
         now: When; aware. By default the present time.
+        staple: The OCSP response that the peer sent for its own certificate, as DER.
     """
     expected = None if reference is None else ReferenceIdentity.parse(reference)
     when = dt.datetime.now(dt.UTC) if now is None else now
     chain = shown.chain if isinstance(shown, Credential) else shown
-    return Evidence(chain, role, now=when, reference=expected)
+    return Evidence(chain, role, now=when, reference=expected, staple=staple)
 
 
 def _make_key(key: KeyType | PrivateKey, grain: bytes | None = None) -> PrivateKey:

@@ -10,6 +10,9 @@ drops is put back by ``profile.py`` and ``constraints.py``, in two places:
   path is found where the first one fails; name constraints on SIP names are among it;
 * what the *leaf* must satisfy is asked on the path that was found: it is the same on every path.
 
+Whether any of it is revoked is asked last, of the path that was found. No other path is looked for
+if it is: a CA that has taken a certificate back has said so about each path through it.
+
 When no path is found, `Diagnosis` says why.
 """
 
@@ -36,6 +39,7 @@ from siptls.trust.evidence import MAX_SEARCHES, Evidence, extension
 from siptls.trust.fault import Fault, describe
 from siptls.trust.profile import ca_fault, leaf_fault
 from siptls.trust.purposes import KeyPurposes
+from siptls.trust.revocation import Revocation
 
 __all__ = ["Authority", "ProvenPath"]
 
@@ -47,12 +51,15 @@ class ProvenPath:
     Attributes:
         chain: Leaf first, trust anchor last.
         authority: Who proved it.
-        expires: The earliest notAfter on the path; aware.
+        expires: The earliest notAfter on the path; where `RevocationMode.REQUIRE` asks for it, the
+            earliest end of what its status rests on, if that comes before. Aware.
+        notes: What an operator should know of it all the same.
     """
 
     chain: tuple[x509.Certificate, ...]
     authority: Authority
     expires: datetime
+    notes: tuple[str, ...] = ()
 
 
 def _as_anchors(value: Iterable[x509.Certificate]) -> tuple[x509.Certificate, ...]:
@@ -83,6 +90,16 @@ class _Search:
 
     anchors: tuple[x509.Certificate, ...]
     purposes: KeyPurposes
+    revocation: Revocation | None
+
+
+@frozen
+class _Found:
+    """A path that was found, whoever asked for it."""
+
+    chain: tuple[x509.Certificate, ...]
+    expires: datetime
+    notes: tuple[str, ...] = ()
 
 
 @frozen(cache_hash=True)
@@ -96,6 +113,7 @@ class Authority:
         name: Shown in explanations and in `BelievedName.authority`.
         anchors: CA certificates, self-signed or not; at least one.
         purposes: Which extended key usages are asked for.
+        revocation: How it is found out whether a certificate is revoked. None: nobody asks.
 
     Raises:
         ConfigurationError: No anchor, or one that is no CA certificate.
@@ -108,6 +126,11 @@ class Authority:
         kw_only=True,
         validator=Kind(KeyPurposes, "take a preset such as KeyPurposes.SIP, or build your own"),
     )
+    revocation: Revocation | None = field(
+        default=None,
+        kw_only=True,
+        validator=Kind(Revocation, "write Revocation([crl]) around what is known", optional=True),
+    )
     _key: _Search = field(init=False, repr=False, eq=False)
     _store: verification.Store = field(init=False, repr=False, eq=False)
     _subjects: dict[x509.Name, tuple[x509.Certificate, ...]] = field(
@@ -116,7 +139,7 @@ class Authority:
 
     @_key.default
     def _make_key(self) -> _Search:
-        return _Search(self.anchors, self.purposes)
+        return _Search(self.anchors, self.purposes, self.revocation)
 
     @_store.default
     def _make_store(self) -> verification.Store:
@@ -131,7 +154,11 @@ class Authority:
 
     @classmethod
     def from_pem(
-        cls, name: str, *sources: pem.Source, purposes: KeyPurposes = KeyPurposes.SIP
+        cls,
+        name: str,
+        *sources: pem.Source,
+        purposes: KeyPurposes = KeyPurposes.SIP,
+        revocation: Revocation | None = None,
     ) -> Authority:
         """Read the anchors from PEM files, or from PEM text given as bytes.
 
@@ -152,16 +179,20 @@ class Authority:
                     f"{origin} has no certificate: the CA's certificate in PEM form is wanted"
                 )
             anchors += found
-        return cls(name, anchors, purposes=purposes)
+        return cls(name, anchors, purposes=purposes, revocation=revocation)
 
     @classmethod
-    def public(cls, *, purposes: KeyPurposes = KeyPurposes.SIP) -> Authority:
+    def public(
+        cls, *, purposes: KeyPurposes = KeyPurposes.SIP, revocation: Revocation | None = None
+    ) -> Authority:
         """Give the public CAs that Mozilla trusts, as packaged by ``certifi``."""
         with warnings.catch_warnings():
             # A root of Mozilla's list has the serial number 0, which cryptography warns of. An
             # anchor is trusted for its key and its name; its serial number is never used.
             warnings.simplefilter("ignore", CryptographyDeprecationWarning)
-            return cls.from_pem("public CAs", certifi.where(), purposes=purposes)
+            return cls.from_pem(
+                "public CAs", certifi.where(), purposes=purposes, revocation=revocation
+            )
 
     @property
     def subjects(self) -> frozenset[x509.Name]:
@@ -178,15 +209,14 @@ class Authority:
         found = evidence.fault or self._search(evidence)
         if isinstance(found, Fault):
             return Decision.refuse_for(found, by=f"authority {self.name}", evidence=evidence)
-        expires = min(certificate.not_valid_after_utc for certificate in found)
-        return ProvenPath(found, self, expires)
+        return ProvenPath(found.chain, self, found.expires, found.notes)
 
-    def _search(self, evidence: Evidence) -> tuple[x509.Certificate, ...] | Fault:
+    def _search(self, evidence: Evidence) -> _Found | Fault:
         """Find a path, once for each evidence and set of anchors."""
         if self._subjects.keys().isdisjoint(c.issuer for c in evidence.chain):
             # None of the anchors has issued any of it: no signature needs to be looked at.
             return unknown_issuer(top_of(evidence.chain), self.name)
-        searches: dict[_Search, tuple[x509.Certificate, ...] | Fault]
+        searches: dict[_Search, _Found | Fault]
         searches = evidence.memo.setdefault(_Search, {})
         if self._key not in searches:
             if len(searches) >= MAX_SEARCHES:
@@ -199,11 +229,19 @@ class Authority:
             return evolve(outcome, expected=anchor_of(self.name))
         return outcome
 
-    def _find(self, evidence: Evidence) -> tuple[x509.Certificate, ...] | Fault:
+    def _find(self, evidence: Evidence) -> _Found | Fault:
         path = self._build(evidence)
         if path is None:
             return Diagnosis(self.name, self._subjects, self.purposes, evidence).fault()
-        return leaf_fault(path[0], self.purposes, evidence.role) or path
+        if fault := leaf_fault(path[0], self.purposes, evidence.role):
+            return fault
+        expires = min(certificate.not_valid_after_utc for certificate in path)
+        if self.revocation is None:
+            return _Found(path, expires)
+        standing = self.revocation.check(path, evidence)
+        if isinstance(standing, Fault):
+            return standing
+        return _Found(path, min(expires, standing.until or expires), standing.notes)
 
     def _build(self, evidence: Evidence) -> tuple[x509.Certificate, ...] | None:
         verifier = (

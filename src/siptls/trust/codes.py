@@ -26,10 +26,12 @@ class Code(StrEnum):
     PATH_EXPIRED = "path.expired"
     PATH_WEAK_KEY = "path.weak-key"
     PURPOSE_UNACCEPTABLE = "purpose.unacceptable"
+    PATH_REVOCATION_UNKNOWN = "path.revocation-unknown"
     NAME_NONE = "name.none"
     NAME_OUT_OF_SCOPE = "name.out-of-scope"
     NAME_MISMATCH = "name.mismatch"
     SERVER_NOT_LISTED = "server.not-listed"
+    PATH_REVOKED = "path.revoked"
     PARTNER_BLOCKED = "partner.blocked"
     POLICY_ERROR = "policy.error"
     ACCEPTED = "accepted"
@@ -77,6 +79,14 @@ _ADVICE: dict[Code, str] = {
         "either have the certificate issued for one of the purposes that are asked for, or give"
         " this authority KeyPurposes that take what it has: KeyPurposes.SIP takes serverAuth alone,"
         " which is all that public CAs issue"
+    ),
+    Code.PATH_REVOCATION_UNKNOWN: (
+        "give the authority's Revocation a current CRL of the CA that is named here, or an OCSP"
+        " response; or have the server staple one"
+    ),
+    Code.PATH_REVOKED: (
+        "the CA has taken this certificate back: do not trust its key, and have the peer get a new"
+        " one"
     ),
     Code.NAME_NONE: (
         "have the certificate issued with the SIP domain in its subjectAltName: URI sip:DOMAIN, or"

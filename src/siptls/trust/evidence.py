@@ -33,6 +33,7 @@ __all__ = [
     "Evidence",
     "Role",
     "extension",
+    "key_limit_fault",
 ]
 
 # Limits that hold before any work is done on what a stranger sent.
@@ -167,19 +168,27 @@ class Evidence:
             certificate.extensions  # noqa: B018
             certificate.subject  # noqa: B018
             certificate.issuer  # noqa: B018
-            key = certificate.public_key()
-            if isinstance(key, rsa.RSAPublicKey):
-                exponent = key.public_numbers().e.bit_length()
-                if key.key_size > MAX_RSA:
-                    found = f"has an RSA key of {key.key_size} bits"
-                    return _limit(describe(certificate), found, MAX_RSA, "siptls")
-                if exponent > MAX_EXPONENT:
-                    found = f"has an RSA key whose public exponent has {exponent} bits"
-                    return _limit(describe(certificate), found, MAX_EXPONENT, "siptls")
+            if fault := key_limit_fault(certificate):
+                return fault
         count = len(self.presented.names)
         if count > MAX_NAMES:
             return _limit(describe(self.chain[0]), f"has {count} names", MAX_NAMES, "siptls")
         return None
+
+
+def key_limit_fault(certificate: x509.Certificate) -> Fault | None:
+    """Say that verifying with a certificate's key would cost too much; None if it would not."""
+    key = certificate.public_key()
+    if not isinstance(key, rsa.RSAPublicKey):
+        return None
+    if key.key_size > MAX_RSA:
+        found = f"has an RSA key of {key.key_size} bits"
+        return _limit(describe(certificate), found, MAX_RSA, "siptls")
+    exponent = key.public_numbers().e.bit_length()
+    if exponent > MAX_EXPONENT:
+        found = f"has an RSA key whose public exponent has {exponent} bits"
+        return _limit(describe(certificate), found, MAX_EXPONENT, "siptls")
+    return None
 
 
 def _limit(about: str, found: str, most: int, rule: str) -> Fault:

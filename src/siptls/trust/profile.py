@@ -18,7 +18,7 @@ from siptls.trust.evidence import Role, extension
 from siptls.trust.fault import Fault, describe, serial_number
 from siptls.trust.purposes import KeyPurposes
 
-__all__ = ["ca_fault", "date_fault", "leaf_fault", "pinned_fault"]
+__all__ = ["ca_fault", "date_fault", "key_fault", "leaf_fault", "pinned_fault"]
 
 # RFC 9325 §4.5 asks for these at least.
 _MIN_RSA = 2048
@@ -54,7 +54,7 @@ def ca_fault(
         is_anchor: It is trusted for its key and its name: its serial number is never used.
     """
     return (
-        _key_fault(certificate)
+        key_fault(certificate)
         or _ca_key_fault(certificate)
         or _issuing_fault(certificate)
         or _criticality_fault(certificate)
@@ -69,7 +69,7 @@ def leaf_fault(certificate: x509.Certificate, purposes: KeyPurposes, role: Role)
     It is asked once there is a path, and in the order in which an operator would ask.
     """
     return (
-        _key_fault(certificate)
+        key_fault(certificate)
         or _end_entity_fault(certificate)
         or _criticality_fault(certificate)
         or _serial_fault(certificate)
@@ -79,7 +79,7 @@ def leaf_fault(certificate: x509.Certificate, purposes: KeyPurposes, role: Role)
 
 def pinned_fault(certificate: x509.Certificate, now: datetime) -> Fault | None:
     """Say what makes a certificate useless even if it is pinned; None if nothing does."""
-    return date_fault(certificate, now) or _key_fault(certificate)
+    return date_fault(certificate, now) or key_fault(certificate)
 
 
 def date_fault(certificate: x509.Certificate, now: datetime) -> Fault | None:
@@ -98,8 +98,11 @@ def date_fault(certificate: x509.Certificate, now: datetime) -> Fault | None:
 # ---------------------------------------------------------------- keys
 
 
-def _key_fault(certificate: x509.Certificate) -> Fault | None:
-    """The verifier looks at the keys of CAs, never at the leaf's own."""
+def key_fault(certificate: x509.Certificate) -> Fault | None:
+    """Say what makes a key weak; None if nothing does.
+
+    The verifier looks at the keys of CAs, never at the leaf's own.
+    """
     key = certificate.public_key()
     match key:
         case rsa.RSAPublicKey():

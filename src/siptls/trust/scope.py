@@ -136,7 +136,8 @@ class Voucher:
         names = [self._believed(counted) for counted in inside]
         peer = Peer(names, path.chain, path.expires, _users(evidence, names))
         reason = f"{self.authority.name} vouches for {_list(c.name for c in inside)}"
-        return Decision.accept(peer, reason, by=self.by, notes=notes, evidence=evidence)
+        told = (*notes, *path.notes)
+        return Decision.accept(peer, reason, by=self.by, notes=told, evidence=evidence)
 
     def _is_concerned(self, evidence: Evidence) -> bool:
         """Whether any presented name would be in scope, if it were proven."""

@@ -91,10 +91,6 @@ def alert_for(code: str) -> int:
     return _CERTIFICATE_UNKNOWN
 
 
-# The code of a refusal for want of a status, which a staple may give.
-_STATUS_UNKNOWN = "path.revocation-unknown"
-
-
 def _lacks_status(decision: Decision) -> bool:
     """Whether a refusal, or that of any part, is for want of a status.
 
@@ -102,7 +98,7 @@ def _lacks_status(decision: Decision) -> bool:
     """
     if decision.accepted:
         return False
-    return decision.code == _STATUS_UNKNOWN or any(map(_lacks_status, decision.parts))
+    return decision.code == Code.PATH_REVOCATION_UNKNOWN or any(map(_lacks_status, decision.parts))
 
 
 def needs_staple(policy: TrustPolicy) -> bool:
