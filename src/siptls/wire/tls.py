@@ -97,7 +97,9 @@ class _NoCredential:
 _NOBODY = _NoCredential()
 
 
-def _context(credential: Credential | None, kind: _Kind, sessions: Sessions | None) -> SSL.Context:
+def _context(
+    credential: Credential | None, kind: _Kind, sessions: Sessions | None = None
+) -> SSL.Context:
     """Give the context of this kind."""
     if sessions is not None:
         return sessions.context(
