@@ -208,7 +208,7 @@ MEMBERS = {
     "Authority": "name anchors purposes revocation from_pem public verify",
     "BelievedName": "name kind domain host authority trust",
     "ClientConnection": "receive_data receive_eof events data_to_send send ping close deadline"
-    " handle_deadline peer decision reference credential tls closed established",
+    " handle_deadline peer decision reference credential tls closed established update",
     "Comparison": "rows differences to_dict",
     "Connection": "peer decision reference credential local_address remote_address tls attempts"
     " closed send send_nowait receive ping wait_closed usable aclose __aiter__ __anext__ __aenter__"
@@ -219,7 +219,7 @@ MEMBERS = {
     "Difference": "evidence current candidate kind gained lost summary explain to_dict",
     "DifferenceKind": "NONE WOULD_REFUSE WOULD_ACCEPT OTHER_NAMES OTHER_TRUST OTHER_REASON",
     "Evidence": "chain role now reference address staple leaf presented",
-    "MTLSServerTransport": "listen addresses serve_forever aclose __aenter__ __aexit__",
+    "MTLSServerTransport": "listen addresses serve_forever update peers aclose __aenter__ __aexit__",
     "Message": "data head body start_line is_request method status header headers reply",
     "MessageFramer": "feed",
     "NameRules": "RFC5922 OCS RFC9525 TEAMS SIP_SERVICES count answers",
@@ -228,11 +228,11 @@ MEMBERS = {
     "ReferenceIdentity": "parse domain host",
     "Revocation": "crls mode ocsp scope source",
     "ServerConnection": "receive_data receive_eof events data_to_send send ping close deadline"
-    " handle_deadline peer decision reference credential tls closed established",
+    " handle_deadline peer decision reference credential tls closed established update",
     "Shadow": "current candidate on_difference authorities evaluate",
-    "TLSClientTransport": "connect keep aclose __aenter__ __aexit__",
-    "TLSInfo": "version cipher group alpn server_name",
-    "TLSServerTransport": "listen addresses serve_forever aclose __aenter__ __aexit__",
+    "TLSClientTransport": "connect keep update peers aclose __aenter__ __aexit__",
+    "TLSInfo": "version cipher group alpn server_name resumed",
+    "TLSServerTransport": "listen addresses serve_forever update peers aclose __aenter__ __aexit__",
     "Ending": "kind name when since",
     "EndingNotice": "ending days left has_ended",
     "Reminder": "due",
