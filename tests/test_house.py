@@ -219,7 +219,8 @@ MEMBERS = {
     "Difference": "evidence current candidate kind gained lost summary explain to_dict",
     "DifferenceKind": "NONE WOULD_REFUSE WOULD_ACCEPT OTHER_NAMES OTHER_TRUST OTHER_REASON",
     "Evidence": "chain role now reference address staple leaf presented",
-    "MTLSServerTransport": "listen addresses serve_forever update peers aclose __aenter__ __aexit__",
+    "MTLSServerTransport": "listen addresses serve_forever update peers aclose __aenter__"
+    " __aexit__",
     "Message": "data head body start_line is_request method status header headers reply",
     "MessageFramer": "feed",
     "NameRules": "RFC5922 OCS RFC9525 TEAMS SIP_SERVICES count answers",
