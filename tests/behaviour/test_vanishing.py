@@ -29,6 +29,7 @@ from siptls import (
     ConnectionClosedError,
     Limits,
     Message,
+    ServerConnection,
     SIPTLSError,
     TLSServerTransport,
     sync,
@@ -224,6 +225,51 @@ async def send_one_by_one(connection: Connection) -> SIPTLSError:
             await connection.send(PIECE)
         except SIPTLSError as error:
             return error
+
+
+@contextmanager
+def freezing() -> Iterator[socket.socket]:
+    """Give one end of a pair whose other end does a handshake, and then reads no more.
+
+    No kernel times out on it, unlike on TCP: only siptls can.
+    """
+    one, other = socket.socketpair()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+
+    def serve() -> None:
+        core = ServerConnection(OURS, ENTERPRISE, mutual=False)
+        while not core.established:
+            core.receive_data(other.recv(65536))
+            other.sendall(core.data_to_send())
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield one
+    finally:
+        other.close()
+        thread.join(20)
+
+
+FROZEN = Limits(gone_timeout=0.3, close_timeout=0.1)
+
+
+async def test_a_peer_that_takes_nothing_is_given_up_where_no_kernel_does_it() -> None:
+    with freezing() as one:
+        async with client(credential=None, limits=FROZEN) as transport:
+            connection = await transport.connect("sip:contoso.com", sock=one)
+            sending = asyncio.create_task(send_one_by_one(connection))
+            error, seconds = await end_of(connection, FROZEN.gone_timeout)
+            assert GONE in str(error)
+            assert seconds >= FROZEN.gone_timeout / 2
+            assert isinstance(await sending, ConnectionClosedError)
+
+
+def test_a_blocking_send_gives_up_a_peer_that_takes_nothing() -> None:
+    with freezing() as one:
+        with sync.wrap_socket(one, ENTERPRISE, "contoso.com", limits=FROZEN) as connection:
+            with pytest.raises(ConnectionClosedError, match=GONE):
+                send_for_ever(connection)
 
 
 def waiting(connection: Connection) -> int:

@@ -30,6 +30,7 @@ from siptls.trust.decision import (
     Peer,
     PeerRefusedError,
     Trust,
+    TrustLostError,
     most_telling,
 )
 from siptls.trust.evidence import Evidence, Role
@@ -807,3 +808,14 @@ def test_plain_data_has_the_documented_keys_and_no_others() -> None:
     assert {name: set(keys) for name, keys in documented().items()} == {
         name: set(data) for name, data in objects.items()
     }
+
+
+def test_a_lost_trust_is_told_with_its_decision() -> None:
+    decision = Decision.refuse(Code.PATH_EXPIRED, "it is over")
+    error = TrustLostError(decision)
+    assert "trusted no more" in str(error)
+    assert str(error).endswith("path.expired: it is over")
+    for twin in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert type(twin) is TrustLostError
+        assert twin.decision == decision
+        assert str(twin) == str(error)
