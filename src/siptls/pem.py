@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -33,6 +34,8 @@ Source: TypeAlias = "str | os.PathLike[str] | bytes"
 _KEY = re.compile(
     rb"-----BEGIN (?P<kind>(?:[A-Z]+ )?PRIVATE KEY)-----.+?-----END (?P=kind)-----", re.DOTALL
 )
+# Bytes: a CRL of a large CA has some millions.
+_MAX_FILE = 1 << 27
 _BEGIN_KEY = re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----")
 
 
@@ -54,7 +57,7 @@ def read(source: Source) -> tuple[str, bytes]:
         raise ConfigurationError("PEM text was given as str, which means a path: pass it as bytes")
     notes = _notes.get()
     try:
-        data = Path(path).read_bytes()
+        data = _read(path)
     except (OSError, ValueError) as error:
         why = _why(error)
         if notes is not None:
@@ -85,9 +88,19 @@ def noted() -> Iterator[dict[str, str]]:
 def content(path: str) -> str:
     """Give what stands for the content of a file: its SHA-256, or why it cannot be read."""
     try:
-        return _digest(Path(path).read_bytes())
+        return _digest(_read(path))
     except (OSError, ValueError) as error:
         return _why(error)
+
+
+def _read(path: str) -> bytes:
+    """Read a regular file of a bearable size: a pipe would wait for ever, a device never end."""
+    found = Path(path).stat()
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+        raise ValueError("it is no regular file")
+    if found.st_size > _MAX_FILE:
+        raise ValueError(f"it has {found.st_size} bytes, and {_MAX_FILE} are the most")
+    return Path(path).read_bytes()
 
 
 def _digest(data: bytes) -> str:

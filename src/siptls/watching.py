@@ -84,7 +84,8 @@ class Watch:
         self._reminded: datetime | None = None
         self._attached: list[Attached] = []
         # Whoever looks, attaches or detaches holds it; it is released before a callback is called.
-        self._lock = threading.Lock()
+        # A transport that is updated may call the application, and that the watch again.
+        self._lock = threading.RLock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -210,7 +211,7 @@ class Watch:
             files = tuple(dict.fromkeys(file for event in good for file in event.files))
             events.append(WatchEvent("reloaded", files))
             values = self._values()
-            for one in self._attached:
+            for one in list(self._attached):
                 try:
                     one.give(values)
                 except Exception as error:  # noqa: BLE001  it keeps no other from being updated

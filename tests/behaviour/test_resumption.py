@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from attrs import evolve
 from network import until
 from sip import request
 
@@ -16,10 +17,14 @@ from siptls import (
     ClientConnection,
     Code,
     Connection,
+    ConnectionClosedError,
+    Credential,
     Federation,
     MTLSServerTransport,
     Partner,
     PeerRefusedError,
+    RefusedByPeerError,
+    Revocation,
     ServerConnection,
     TLSClientTransport,
     TLSServerTransport,
@@ -28,7 +33,7 @@ from siptls import (
 from siptls.testing import CertificateAuthority, connected
 from siptls.wire import tls
 from siptls.wire.inforce import InForce
-from siptls.wire.resumption import Remembered, Sessions
+from siptls.wire.resumption import LIFETIME, Remembered, Sessions
 
 CA = CertificateAuthority("Resumption CA", seed="resumption")
 OURS, FABRIKAM = CA.issue("sip:us.example"), CA.issue("sip:fabrikam.example")
@@ -164,12 +169,12 @@ def test_what_the_policy_says_no_more_is_refused_though_the_session_is_good() ->
     assert client.tls.resumed
     assert server.tls is not None
     assert server.tls.resumed
-    pair.theirs.policy = NOBODY
+    pair.theirs.replace(NOBODY)
     _, server = pair.connect()
     assert isinstance(server.closed, PeerRefusedError)
-    pair.theirs.policy = EVERYBODY
+    pair.theirs.replace(EVERYBODY)
     pair.connect()
-    pair.ours.policy = NOBODY
+    pair.ours.replace(NOBODY)
     client, _ = pair.connect()
     assert isinstance(client.closed, PeerRefusedError)
 
@@ -193,15 +198,67 @@ def test_a_session_whose_peer_is_not_the_remembered_one_is_refused() -> None:
     pair.connect()
     mine, _ = pair.sessions
     ((key, remembered),) = mine._remembered.items()
-    other = Pair()
-    other.connect()
-    (impostor,) = other.sessions[0]._remembered.values()
-    evidence: Any = impostor.evidence
-    object.__setattr__(evidence, "chain", FABRIKAM.chain)
+    another = CA.issue("sip:us.example", "edge.us.example")
+    evidence = evolve(remembered.evidence, chain=another.chain)
     mine.keep(key, Remembered(remembered.context, remembered.session, evidence))
     client, _ = pair.connect()
     assert isinstance(client.closed, PeerRefusedError)
     assert client.closed.decision.code == Code.POLICY_ERROR
+
+
+def test_who_would_be_refused_for_what_he_showed_is_asked_to_show_something_new() -> None:
+    """His certificate has been renewed since; a session made with the old one is not offered."""
+    pair = Pair()
+    pair.connect()
+    mine, _ = pair.sessions
+    ((key, remembered),) = mine._remembered.items()
+    expired = CA.issue("sip:us.example", not_after=pair.now - dt.timedelta(days=1))
+    evidence = evolve(remembered.evidence, chain=expired.chain)
+    mine.keep(key, Remembered(remembered.context, remembered.session, evidence))
+    client, _ = pair.connect()
+    assert client.tls is not None
+    assert not client.tls.resumed
+    assert client.peer is not None or isinstance(client.closed, ConnectionClosedError)
+
+
+@pytest.mark.parametrize("with_client_certificate", [True, False])
+async def test_a_policy_that_looks_at_revocation_resumes_as_well(
+    tls_version: str, with_client_certificate: bool
+) -> None:
+    """It asks for a staple, and OpenSSL calls back without one when a session is resumed."""
+    judging = AnyDomain(CA.authority(revocation=Revocation([CA.crl()])))
+    credential = FABRIKAM if with_client_certificate else None
+    server = (
+        MTLSServerTransport(OURS, judging, answer, resume=True)
+        if with_client_certificate
+        else TLSServerTransport(OURS, answer, resume=True)
+    )
+    async with server, TLSClientTransport(judging, credential=credential, resume=True) as client:
+        await server.listen("127.0.0.1", 0)
+        seen = [resumed(await visit(client, server)) for _ in range(3)]
+    assert seen == ([False, True, True] if tls_version == "TLSv1.3" else [False] * 3)
+
+
+def test_nobody_goes_from_session_to_session_for_ever() -> None:
+    sessions = Sessions()
+    made: Any = object()
+    sessions.enter(1, 0.0)
+    assert sessions.context("key", lambda: made) is made
+    sessions.enter(1, LIFETIME - 1.0)
+    assert sessions.context("key", object) is made  # type: ignore[arg-type]
+    sessions.enter(1, float(LIFETIME))
+    assert sessions.context("key", object) is not made  # type: ignore[arg-type]
+
+
+async def test_a_client_that_sends_more_than_may_be_judged_is_refused_at_once() -> None:
+    """Its session would hold all of it; and what is refused later is refused now."""
+    junk = [CA.issue(f"sip:n{number}.example").chain[0] for number in range(9)]
+    chatty = Credential([*FABRIKAM.chain, *junk], FABRIKAM.key)
+    async with serving() as server:
+        async with TLSClientTransport(EVERYBODY, credential=chatty) as client:
+            host, port = server.addresses[0]
+            with pytest.raises((ConnectionClosedError, RefusedByPeerError)):
+                await (await client.connect("us.example", host=host, port=port)).ping()
 
 
 def test_a_session_is_used_once_and_only_so_many_are_kept() -> None:
@@ -216,10 +273,10 @@ def test_a_session_is_used_once_and_only_so_many_are_kept() -> None:
     assert sessions.take(299, made) is None
     other: Any = object()
     assert sessions.take(298, other) is None
-    sessions.enter(1)
+    sessions.enter(1, 0.0)
     assert sessions.take(297, made) is None
     assert sessions.context("key", lambda: other) is other
-    sessions.enter(1)
+    sessions.enter(1, 0.0)
     assert sessions.context("key", lambda: made) is other
 
 

@@ -30,6 +30,7 @@ from siptls import (
     MessageReceived,
     MTLSServerTransport,
     Partner,
+    PeerAccepted,
     PeerRefused,
     PeerRefusedError,
     ServerConnection,
@@ -389,6 +390,114 @@ def test_a_handshake_that_is_under_way_is_judged_by_the_newest() -> None:
     server.update(ONE)
     connected(client, server)
     assert isinstance(server.closed, PeerRefusedError)
+
+
+@pytest.mark.parametrize("role", ["server", "client"])
+def test_whoever_was_asked_in_the_handshake_is_asked_again_at_its_end(
+    tls_version: str, role: str
+) -> None:
+    """The policy has accepted already, and the peer waits with the rest until it has changed."""
+    client = ClientConnection(EVERYBODY, "us.example", credential=NORTHWIND)
+    server = ServerConnection(OURS, BOTH)
+    judging, other = (server, client) if role == "server" else (client, server)
+    for _ in range(10):
+        data = other.data_to_send()
+        for at in range(len(data)):
+            judging.receive_data(data[at : at + 1])
+            if judging.decision is not None and not judging.established:
+                judging.update(ONE)
+        other.receive_data(judging.data_to_send())
+    assert isinstance(judging.closed, PeerRefusedError)
+    assert not any(isinstance(event, PeerAccepted) for event in judging.events())
+
+
+async def test_messages_that_wait_are_not_given_after_the_update() -> None:
+    """Whether or not its turn to be judged has come."""
+    go: asyncio.Event = asyncio.Event()
+    results: list[object] = []
+
+    async def handler(connection: Connection) -> None:
+        await go.wait()
+        try:
+            results.append(await connection.receive())
+        except TrustLostError as error:
+            results.append(error.decision.code)
+
+    async with MTLSServerTransport(OURS, BOTH, handler) as transport:
+        await transport.listen("127.0.0.1", 0)
+        server: Any = type("", (), {"transport": transport})
+        async with visiting(server, NORTHWIND) as goes:
+            for _ in range(3):
+                await goes.send(request())
+            await goes.ping()
+            transport._judging.begin = lambda: None  # type: ignore[method-assign]
+            transport.update(policy=ONE)
+            go.set()
+            await until(lambda: results)
+    assert results == [Code.NAME_OUT_OF_SCOPE]
+
+
+async def test_an_update_inside_on_message_stops_the_rest_of_the_read() -> None:
+    heard: list[int] = []
+
+    def on_message(connection: Connection, message: Any) -> None:
+        heard.append(len(heard))
+        transport.update(policy=ONE)
+
+    transport = MTLSServerTransport(OURS, BOTH, on_message=on_message)
+    async with transport:
+        await transport.listen("127.0.0.1", 0)
+        server: Any = type("", (), {"transport": transport})
+        async with visiting(server, NORTHWIND) as goes:
+            await goes.send(request() * 20)
+            await until(lambda: goes.closed)
+    assert heard == [0]
+
+
+@pytest.mark.parametrize("what", ["receive", "send", "usable"])
+async def test_trust_that_has_ended_is_noticed_by_whoever_uses_the_connection(what: str) -> None:
+    """The timer has not come yet, or cannot: nobody reads."""
+    async with serving() as server, client_of(server) as transport:
+        connection = await transport.connect("us.example")
+        core = connection.core
+        core._deadlines.trusted(-100.0, 1.0)  # long ago
+        core._engine._judgement.clock = lambda: dt.datetime.now(dt.UTC) + dt.timedelta(days=36500)
+        if what == "usable":
+            assert not connection.usable
+        elif what == "send":
+            with pytest.raises(ConnectionClosedError):
+                await connection.send(request())
+        else:
+            with pytest.raises(TrustLostError):
+                await connection.receive()
+        assert isinstance(connection.closed, TrustLostError)
+
+
+def test_threads_notice_it_too() -> None:
+    with sync.MTLSServerTransport(OURS, BOTH, sync.Connection.wait_closed) as server:
+        server.listen("127.0.0.1", 0)
+        host, port = server.addresses[0]
+        for what in ("receive", "send", "usable"):
+            with sync.TLSClientTransport(EVERYBODY, credential=FABRIKAM) as transport:
+                connection = transport.connect("us.example", host=host, port=port)
+                core = connection.core
+                core._deadlines.trusted(-100.0, 1.0)
+                late = dt.datetime.now(dt.UTC) + dt.timedelta(days=36500)
+                core._engine._judgement.clock = lambda late=late: late
+                if what == "usable":
+                    assert not connection.usable
+                elif what == "send":
+                    with pytest.raises(ConnectionClosedError):
+                        connection.send(request())
+                else:
+                    with pytest.raises(TrustLostError):
+                        connection.receive(timeout=20)
+                assert isinstance(connection.closed, TrustLostError)
+
+
+def test_a_server_that_judges_nobody_takes_no_policy_in_silence() -> None:
+    with pytest.raises(ConfigurationError, match="nobody is judged"):
+        ServerConnection(OURS, None, mutual=False).update(BOTH)
 
 
 # ---------------------------------------------------------------- on blocking sockets

@@ -8,14 +8,13 @@ time than the others, the next one leads.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Generic, TypeAlias, TypeVar
 
 from siptls.errors import OperationTimeout, SIPTLSError
 from siptls.transports.known import Known
-from siptls.transports.reuse import Wanted
 
 __all__ = ["Openings", "Outcome", "of_outcome"]
 
@@ -25,13 +24,13 @@ Outcome: TypeAlias = Future["Held | SIPTLSError | None"]
 
 
 class Openings(Generic[Held]):
-    """What a transport is opening at the moment."""
+    """What a transport is opening at the moment, by whom it is for and as whom we come."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._running: dict[Wanted, Outcome[Held]] = {}
+        self._running: dict[Hashable, Outcome[Held]] = {}
 
-    def join(self, wanted: Wanted) -> Outcome[Held] | None:
+    def join(self, wanted: Hashable) -> Outcome[Held] | None:
         """Give what another one's connect will come to; None if the caller is to `lead` now."""
         with self._lock:
             running = self._running.get(wanted)
@@ -40,7 +39,7 @@ class Openings(Generic[Held]):
             return running
 
     @contextmanager
-    def lead(self, wanted: Wanted) -> Iterator[Callable[[Held], None]]:
+    def lead(self, wanted: Hashable) -> Iterator[Callable[[Held], None]]:
         """Tell those who have joined what comes of it.
 
         Gives:

@@ -90,7 +90,7 @@ class Outgoing:
         """Give the sessions that were made under what is in force now."""
         if not self.resume:
             return None
-        self._sessions.enter(self.in_force.version)
+        self._sessions.enter(self.in_force.version, time.monotonic())
         return self._sessions
 
     def terms(self, world: object) -> Terms:

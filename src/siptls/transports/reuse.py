@@ -84,19 +84,25 @@ class _Entry(Generic[Held]):
     def admits(self, expected: ReferenceIdentity, now: dt.datetime) -> bool:
         """Whether the policy accepts the peer as the one that is expected, and still does."""
         in_force, core = self.terms.in_force, self.connection.core
+        version = in_force.version  # before it is asked: another thread may replace the policy
         if not core.is_judged:
             return False  # it will be, and may not stay
-        if self.version != in_force.version or len(self.judged) >= _MOST_JUDGED:
-            self.version = in_force.version
-            self.judged.clear()
-        decision = self.judged.get(expected)
+        decision = self._known(version).get(expected)
         if decision is None:
             decision = self._decide(in_force.policy, core.evidence, expected, now)
             if decision is None:
                 return False
-            self.judged[expected] = decision
+            self._known(version)[expected] = decision
+        if version != in_force.version:
+            return False
         peer = decision.peer
         return peer is not None and peer.proves(expected) and now < peer.expires
+
+    def _known(self, version: int) -> dict[ReferenceIdentity, Decision]:
+        """Give the answers of one version; those of others are forgotten."""
+        if self.version != version or len(self.judged) >= _MOST_JUDGED:
+            self.version, self.judged = version, {}
+        return self.judged
 
     def _decide(
         self,

@@ -73,7 +73,7 @@ class Service:
         """Give the sessions that were made under what is in force now."""
         if not self.resume:
             return None
-        self._sessions.enter(self.in_force.version)
+        self._sessions.enter(self.in_force.version, time.monotonic())
         return self._sessions
 
     def renewed(

@@ -14,13 +14,12 @@ from typing import TypeVar
 
 from attrs import field, frozen
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import CRLEntryExtensionOID, ExtensionOID
 
 from siptls.trust.evidence import extension
 from siptls.trust.names import printable
-from siptls.trust.status import Answer, Status, is_strong, revoked
+from siptls.trust.status import UNREADABLE, Answer, Status, is_strong, revoked
 
 __all__ = ["Crl"]
 
@@ -78,14 +77,14 @@ class Crl:
             entries: dict[int, _Entry] = {}
             strange = ""
             for entry in found:
-                extensions = entry.extensions
+                extensions = _extensions(entry)
                 if any(one.oid == CRLEntryExtensionOID.CERTIFICATE_ISSUER for one in extensions):
                     raise _indirect(name, "certificateIssuer in an entry")
                 strange = strange or _strange(extensions, _UNDERSTOOD_OF_ENTRIES)
                 reason = _reason(extensions)
                 if reason is not x509.ReasonFlags.remove_from_crl:
                     entries[entry.serial_number] = (entry.revocation_date_utc, reason)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        except UNREADABLE as error:
             raise ValueError(printable(str(error), _MAX_LINE)) from error
         fault = f"has an entry with {strange}" if strange else _fault_of_all(found)
         return cls(name, found.public_bytes(Encoding.DER), found, fault, entries)
@@ -186,6 +185,17 @@ def _strange(extensions: x509.Extensions, understood: set[x509.ObjectIdentifier]
         if one.critical and one.oid not in understood:
             return f"a critical extension that is not understood: {one.oid.dotted_string}"
     return ""
+
+
+def _extensions(entry: x509.RevokedCertificate) -> x509.Extensions:
+    """Read an entry's extensions; of what cannot be read, such as a new reason, it has none.
+
+    It is an entry all the same: whoever stands in the list is revoked.
+    """
+    try:
+        return entry.extensions
+    except UNREADABLE:
+        return x509.Extensions([])
 
 
 def _reason(extensions: x509.Extensions) -> x509.ReasonFlags | None:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from attrs import field, frozen
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.x509 import ocsp
@@ -23,7 +23,7 @@ from siptls.trust.evidence import extension, key_limit_fault
 from siptls.trust.fault import describe
 from siptls.trust.names import printable
 from siptls.trust.profile import date_fault, key_fault
-from siptls.trust.status import Answer, Status, is_strong, revoked
+from siptls.trust.status import UNREADABLE, Answer, Status, is_strong, revoked
 
 __all__ = ["MAX_AGE", "MAX_RESPONSE", "TOLERANCE", "StatusResponse"]
 
@@ -87,7 +87,7 @@ class StatusResponse:
                 fault = f"holds no answer but the error {status!r}"
             if not fault:
                 name = f"{name} of {response.this_update_utc.isoformat()}"
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        except UNREADABLE as error:
             raise ValueError(printable(str(error))) from error
         return cls(name, der, response, certificates, fault)
 
@@ -110,7 +110,7 @@ class StatusResponse:
         stale = now > until + TOLERANCE
         when = single.revocation_time_utc
         if when is not None:  # if, and only if, it is revoked
-            return revoked(self.name, when, single.revocation_reason, stale=stale)
+            return revoked(self.name, when, _reason(single), stale=stale)
         if stale and ends is None:
             return self._unknown(f"is stale: it is of {begins.isoformat()}, without nextUpdate")
         if stale:
@@ -209,7 +209,7 @@ def _responder_fault(responder: x509.Certificate, issuer: x509.Certificate, now:
     told = f"is signed by {describe(responder)}, which"
     try:
         responder.verify_directly_issued_by(issuer)
-    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
+    except (InvalidSignature, *UNREADABLE):
         return f"{told} the issuer of the certificate has not issued itself"
     if not is_strong(responder.signature_hash_algorithm):
         return f"{told} is signed with a weak hash: SHA-256 or better is wanted"
@@ -223,3 +223,11 @@ def _responder_fault(responder: x509.Certificate, issuer: x509.Certificate, now:
         return f"{told} {fault.found}"
     strange = _strange(responder.extensions, _UNDERSTOOD_OF_RESPONDERS)
     return f"{told} {strange}" if strange else ""
+
+
+def _reason(single: ocsp.OCSPSingleResponse) -> x509.ReasonFlags | None:
+    """Give the reason; None for one that nobody here knows, and that revokes all the same."""
+    try:
+        return single.revocation_reason
+    except UNREADABLE:
+        return None

@@ -7,9 +7,20 @@ from enum import StrEnum
 
 from attrs import frozen
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 
-__all__ = ["Answer", "Status", "is_strong", "revoked"]
+__all__ = ["UNREADABLE", "Answer", "Status", "is_strong", "revoked"]
+
+# What ``cryptography`` raises about what it cannot read.
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 # What the path builder takes in certificates, too. SHA-1 has collisions.
 _STRONG = (hashes.SHA256, hashes.SHA384, hashes.SHA512)

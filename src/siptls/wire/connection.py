@@ -101,8 +101,8 @@ class _Connection:
             awaits_message=awaits_message,
         )
         self._tls: TLSInfo | None = None
+        self._announced = False  # it was told that the peer is accepted
         self._in_force = InForce(policy)
-        self._version = 0  # of it, by which the peer was judged
         self._step()
 
     # ------------------------------------------------------------ what is known
@@ -159,13 +159,14 @@ class _Connection:
             if data[0] not in _TLS_FIRST_BYTES:
                 self._fail(_no_tls(data[0]))
                 return
-        if self._in_force.version != self._version:
-            self.judge_again()
-            if self._closed is not None:
-                return
+        self.ensure_trust()
+        if self._closed is not None:
+            return
         try:
             for plain in self._engine.decrypt(memoryview(data)):
                 self._announce()
+                if self._closed is not None:
+                    return
                 self._deliver(plain)
             self._announce()
             self._answer_pings()
@@ -192,10 +193,9 @@ class _Connection:
         """
         if self._closed is not None:
             return
-        if self._deadlines.is_trust_due(now):
-            self._look_at_trust(now)
-            if self._closed is not None:
-                return
+        self.ensure_trust()
+        if self._closed is not None:
+            return
         overdue = self._deadlines.overdue(now)
         if overdue is None:
             if self._deadlines.is_ping_due(now) and not self._closing:
@@ -214,35 +214,50 @@ class _Connection:
         send what `data_to_send` gives.
         """
         require_policy(policy)
+        if not self._engine.judged:
+            raise ConfigurationError("nobody is judged here: the server asks for no certificate")
         self._in_force.replace(policy)
         self.judge_again()
 
     def follow(self, in_force: InForce) -> None:
         """Share what is in force with others. Transports call it, before the first read."""
         self._in_force = in_force
-        self._version = in_force.version
-        self._engine.adopt(in_force.policy)
+        self._adopt()
 
     def judge_again(self) -> None:
         """Ask the policy in force about the peer, at the time that it is now."""
         if self._closed is not None or self._closing:
             return
-        self._version = self._in_force.version
-        self._engine.adopt(self._in_force.policy)
+        self._adopt()
         if not self._engine.established:
-            return  # the handshake asks it
+            return  # the handshake asks it, or `_announce` does
         decision = self._engine.judge_again()
         if decision is None:
             return
         if decision.accepted:
             self._plan_trust(self._timer())
-        else:
+        elif self._announced:
             self._end(TrustLostError(decision))
+        else:
+            self._end(PeerRefusedError(decision))
+
+    def ensure_trust(self) -> None:
+        """Judge the peer again if it has to be; nothing of it is to be used before."""
+        if not self._engine.established:
+            self._adopt()
+        elif not self.is_judged:
+            self.judge_again()
+        elif self._closed is None and self._deadlines.is_trust_due(now := self._timer()):
+            self._look_at_trust(now)
 
     @property
     def is_judged(self) -> bool:
-        """Whether the peer was judged by what is in force now."""
-        return self._version == self._in_force.version
+        """Whether the peer was judged by what is in force now, or is judged by nobody."""
+        return not self._engine.judged or self._engine.decided == self._in_force.version
+
+    def _adopt(self) -> None:
+        version = self._in_force.version  # before the policy: see `InForce.replace`
+        self._engine.adopt(self._in_force.policy, version)
 
     def restart_deadline(self) -> None:
         """Give what may have come its whole time again: nobody was reading until now."""
@@ -301,6 +316,7 @@ class _Connection:
             self._fail(error)
 
     def _check_sendable(self) -> None:
+        self.ensure_trust()
         if self._closed is not None:
             raise _afterwards(self._closed)
         if self._closing:
@@ -320,6 +336,11 @@ class _Connection:
             self._tls = self._engine.info
             now = self._timer()
             self._deadlines.accepted(now)
+            if not self.is_judged:  # what is in force has changed since the policy was asked
+                self.judge_again()
+                if self._closed is not None:
+                    return
+            self._announced = True
             self._plan_trust(now)
             self._events.append(PeerAccepted(self.peer, self.decision))
 
@@ -402,6 +423,8 @@ class _Connection:
             self._engine.close()
         elif isinstance(error, PeerRefusedError):
             self._events.append(PeerRefused(error.decision))
+            if self._engine.established:  # it is too late for another alert
+                self._engine.close()
         elif isinstance(error, RefusedByPeerError):
             self._events.append(RefusedByPeer(error.alert))
         elif self._engine.established:

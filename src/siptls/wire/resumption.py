@@ -8,6 +8,7 @@ contexts of its own.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
@@ -45,13 +46,22 @@ class Sessions:
 
     def __init__(self) -> None:
         self._version: object = None
+        self._until = -math.inf
         self._contexts: dict[Hashable, SSL.Context] = {}
         self._remembered: OrderedDict[Hashable, Remembered] = OrderedDict()
 
-    def enter(self, version: object) -> None:
-        """Forget all that belongs to another version of what is in force."""
-        if version != self._version:
-            self._version = version
+    def enter(self, version: object, now: float) -> None:
+        """Forget all that belongs to another version of what is in force, or is too old.
+
+        Contexts live no longer than a session may: so nobody can go from one session to the next
+        for ever without proving again that he has his key.
+
+        Args:
+            version: What is in force.
+            now: Seconds of a monotonic clock.
+        """
+        if version != self._version or now >= self._until:
+            self._version, self._until = version, now + LIFETIME
             self._contexts, self._remembered = {}, OrderedDict()
 
     def context(self, key: Hashable, make: Callable[[], SSL.Context]) -> SSL.Context:

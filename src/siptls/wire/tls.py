@@ -14,7 +14,8 @@ from collections.abc import Hashable, Iterator, Sequence
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
+from cryptography import x509
 from OpenSSL import SSL
 
 from siptls.errors import (
@@ -236,6 +237,7 @@ class TLSEngine:
     __slots__ = (
         "_connection",
         "_established",
+        "_foreseen",
         "_judged",
         "_judgement",
         "_outgoing",
@@ -276,6 +278,7 @@ class TLSEngine:
         self._resumed = False
         self._sessions = sessions
         self._remembered: Remembered | None = None
+        self._foreseen: Decision | None = None
         if role is Role.SERVER:
             self._connection.set_connect_state()
             if reference is not None and reference.domain:  # RFC 6066 §3 knows no addresses
@@ -285,9 +288,7 @@ class TLSEngine:
                 self._judgement.staple_due = True
             if sessions is not None:
                 context = hello.contexts[hello.credential]
-                self._remembered = sessions.take(self._peer_key, context)
-                if self._remembered is not None:
-                    self._connection.set_session(self._remembered.session)
+                self._offer(sessions.take(self._peer_key, context))
         else:
             self._connection.set_accept_state()
 
@@ -311,9 +312,19 @@ class TLSEngine:
         """What the peer has shown; None before, or if nobody is judged."""
         return self._judgement.evidence
 
-    def adopt(self, policy: TrustPolicy | None) -> None:
+    @property
+    def judged(self) -> bool:
+        """Whether the peer is judged at all."""
+        return self._judged
+
+    @property
+    def decided(self) -> int | None:
+        """By which version of what is in force the peer was judged."""
+        return self._judgement.decided
+
+    def adopt(self, policy: TrustPolicy | None, version: int) -> None:
         """Judge by another policy from now on."""
-        self._judgement.policy = policy
+        self._judgement.policy, self._judgement.version = policy, version
 
     def judge_again(self) -> Decision | None:
         """Ask the policy again, at the time that it is now; None if nobody is judged."""
@@ -360,6 +371,8 @@ class TLSEngine:
         if self._judged and not judgement.accepted:
             reason = "OpenSSL finished the handshake without an accepted decision"
             raise PeerRefusedError(judgement.refuse(Code.POLICY_ERROR, reason))
+        if self._sessions is not None and judgement.role is Role.CLIENT and not self._resumed:
+            self._require_small_session()
         judgement.hello.check_protocol(self._connection.get_alpn_proto_negotiated())
         self._require_sound_hello()
         self._established = True
@@ -370,36 +383,62 @@ class TLSEngine:
         """By what a client remembers a session: whom it expected, and as whom it came."""
         return self._judgement.reference, self._judgement.hello.credential
 
+    def _offer(self, remembered: Remembered | None) -> None:
+        """Offer to resume a session, if its peer would be accepted for what it showed then.
+
+        Who would not may have something better to show now.
+        """
+        if remembered is None:
+            return
+        judgement = self._judgement
+        judgement.evidence = remembered.evidence
+        decision = judgement.decide_again()
+        judgement.decision = None  # nobody is accepted before the session is resumed
+        if decision is not None and decision.accepted:
+            self._remembered, self._foreseen = remembered, decision
+            self._connection.set_session(remembered.session)
+
     def _judge_resumed(self) -> None:
         """Judge what the peer showed when the session was made; OpenSSL has asked about nothing.
 
         Raises:
             PeerRefusedError: The policy refuses it now.
         """
+        judgement = self._judgement
         shown = self._connection.get_peer_certificate(as_cryptography=True)
-        remembered = self._remembered
         if shown is None:
             return  # nobody has shown anything, so that nobody is accepted
-        if self._judgement.role is Role.CLIENT:
-            # What the session of a server holds: the leaf by itself, and the rest.
-            rest = self._connection.get_peer_cert_chain(as_cryptography=True) or []
-            decision = self._judgement.decide_resumed([shown, *rest], None)
-        elif remembered is not None and remembered.evidence.leaf == shown:
-            evidence = remembered.evidence
-            decision = self._judgement.decide_resumed(evidence.chain, evidence.staple)
-        else:
-            return
-        if decision is not None and not decision.accepted:
+        judgement.staple_due = False  # none comes
+        if judgement.role is Role.CLIENT:
+            judgement.decide(self._presented(shown))
+        elif self._remembered is not None and self._remembered.evidence.leaf == shown:
+            judgement.decision = self._foreseen
+        if judgement.decision is not None and not judgement.decision.accepted:
             self.close()  # it is too late for another alert
-            raise PeerRefusedError(decision)
-        self._resumed = True
+            raise PeerRefusedError(judgement.decision)
+        self._resumed = judgement.decision is not None
+
+    def _presented(self, leaf: x509.Certificate) -> list[x509.Certificate]:
+        """All that a client has presented; of it the session is made."""
+        rest = self._connection.get_peer_cert_chain(as_cryptography=True) or []
+        return [leaf, *(certificate for certificate in rest if certificate != leaf)]
+
+    def _require_small_session(self) -> None:
+        """Refuse a client that presented more than may be judged: its session would hold it all."""
+        shown = self._connection.get_peer_certificate(as_cryptography=True)
+        evidence = self._judgement.evidence
+        if shown is None or evidence is None:
+            return
+        fault = evolve(evidence, chain=self._presented(shown)).fault
+        if fault is not None:
+            raise PeerRefusedError(self._judgement.refuse(Code.PATH_LIMIT, fault.reason))
 
     def _remember(self) -> None:
         """Keep the session of a server that has answered; its tickets have come before."""
         evidence = self._judgement.evidence
         if self._sessions is None or self._judgement.role is Role.CLIENT or evidence is None:
             return
-        if self._connection.get_protocol_version() != _NEWEST:
+        if self._connection.get_protocol_version() != SSL.TLS1_3_VERSION:
             return  # only those of TLS 1.3, which are used once and have keys of their own
         session = self._connection.get_session()
         if session is not None:

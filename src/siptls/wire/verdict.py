@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from attrs import define, evolve, field
 from cryptography import x509
@@ -121,6 +121,8 @@ class Judgement:
     """What one connection's verify callbacks know. It has no reference back to the connection.
 
     Attributes:
+        version: Which one of what is in force `policy` is.
+        decided: By which version the decision was made.
         staple_due: A staple was asked for, and its callback was not there yet.
         undecided: The policy has refused for want of a status, which that staple may give.
     """
@@ -135,6 +137,8 @@ class Judgement:
     length: int = 0
     decision: Decision | None = None
     evidence: Evidence | None = None
+    version: int = 0
+    decided: int | None = None
     staple_due: bool = False
     undecided: bool = False
     received: Alert | None = None
@@ -157,9 +161,10 @@ class Judgement:
         if self.policy is None:
             self.refuse(Code.POLICY_ERROR, "there is no policy to judge a certificate by")
         else:
+            version = self.version
             decision = decide(self.policy, evidence)
             self.undecided = self.staple_due and _lacks_status(decision)
-            self.decision = decision
+            self.decision, self.decided = decision, version
 
     def decide_again(self) -> Decision | None:
         """Ask the policy about what was shown before, at the time that it is now.
@@ -169,20 +174,10 @@ class Judgement:
         """
         if self.evidence is None or self.policy is None:
             return None
+        version = self.version
         self.evidence = evolve(self.evidence, now=self.clock())
         self.decision = decide(self.policy, self.evidence)
-        return self.decision
-
-    def decide_resumed(
-        self, chain: Iterable[x509.Certificate], staple: bytes | None
-    ) -> Decision | None:
-        """Ask the policy about what was shown when a session was made, at the time that it is now.
-
-        Returns:
-            The decision; no other staple comes any more.
-        """
-        self.staple_due = False
-        self.decide(list(chain), staple)
+        self.decided = version
         return self.decision
 
     def refuse(self, code: Code, reason: str) -> Decision:
@@ -281,6 +276,8 @@ def take_staple(connection: SSL.Connection, staple: bytes, _: object) -> bool:
     judgement: Judgement = connection.get_app_data()
     try:
         judgement.staple_due = judgement.undecided = False
+        if judgement.decision is None:  # a session is resumed: the engine judges at the end
+            return True
         if 0 < len(staple) <= MAX_STAPLE:
             _ask(judgement, connection, staple)
     except Exception as fault:  # noqa: BLE001  whatever it is, it is a refusal

@@ -285,12 +285,13 @@ class TLSClientTransport(Closing):
 
     async def _share(self, wanted: Wanted, reach: Reach) -> Connection:
         """Give the connection that another one is opening, or open one that others may have."""
-        while (outcome := self._openings.join(wanted)) is not None:
+        key = wanted, self._ours.credential
+        while (outcome := self._openings.join(key)) is not None:
             # Whoever is cancelled here leaves the others alone.
             joined = of_outcome(await asyncio.shield(asyncio.wrap_future(outcome)))
             if joined is not None:
                 return joined
-        with self._openings.lead(wanted) as opened:
+        with self._openings.lead(key) as opened:
             connection = await self._find_and_open(wanted, reach, {})
             opened(connection)
             return connection

@@ -43,6 +43,12 @@ class Connection(Known, Closing):
         return self._driver.loop
 
     @property
+    def usable(self) -> bool:
+        """Whether something can be sent, as far as can be told without sending it."""
+        self._driver.judge_again()
+        return super().usable
+
+    @property
     def local_address(self) -> Address | None:
         """Our ``(address, port)``; None if the socket has no such thing."""
         return self._driver.local

@@ -247,6 +247,7 @@ class Driver(asyncio.BufferedProtocol):
 
     async def receive(self) -> Message:
         """Give the next message; when all are given, raise why the connection is over."""
+        self.judge_again()
         message = await self._messages.get()
         if isinstance(message, SIPTLSError):
             self._messages.put_nowait(message)  # for whoever asks again
@@ -287,8 +288,8 @@ class Driver(asyncio.BufferedProtocol):
 
     def judge_again(self) -> None:
         """Judge the peer by the policy in force, unless it was; who is refused is let go."""
-        if not self.core.is_judged:
-            self.core.judge_again()
+        self.core.ensure_trust()
+        if self.core.closed is not None and self.ended is None:
             self._process()
 
     async def wait_lost(self) -> None:
@@ -304,15 +305,18 @@ class Driver(asyncio.BufferedProtocol):
 
     def _process(self, *, unasked: bool = True) -> None:
         """Handle what has happened, write what is to be written, and set the timer."""
-        for event in self.core.events():
-            self._handle(event)
+        while events := self.core.events():
+            for event in events:
+                self._handle(event)
         self._flush(unasked=unasked)
         self._schedule()
 
     def _handle(self, event: Event) -> None:
         match event:
             case MessageReceived(message=message):
-                self._deliver(message)
+                self.core.ensure_trust()  # `on_message` may have changed what is in force
+                if not isinstance(self.core.closed, TrustLostError):
+                    self._deliver(message)
             case PeerAccepted():
                 self._accept()
             case PeerRefused(decision=decision):

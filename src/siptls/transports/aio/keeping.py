@@ -113,10 +113,10 @@ class Kept(Closing):
         except SIPTLSError as error:
             return supervision.failed(error)
         self.connection = connection
+        self._retry.clear()  # what was asked for before
         self._tell(supervision.connected(self._loop.time(), connection.attempts))
         await connection.wait_closed()
         self.connection = None
-        self._retry.clear()  # what was asked for while it was there
         return supervision.lost(self._loop.time(), connection.closed)
 
     async def _pause(self, seconds: float) -> None:

@@ -381,11 +381,12 @@ class TLSClientTransport(Closing):
             return held
         if avoid or not wanted.shared:
             return self._find_and_open(wanted, reach, until, avoid)
-        while (outcome := self._openings.join(wanted)) is not None:
+        key = wanted, self._ours.credential
+        while (outcome := self._openings.join(key)) is not None:
             joined = of_outcome(outcome.result(timeout=left(until.end)))
             if joined is not None:
                 return joined
-        with self._openings.lead(wanted) as opened:
+        with self._openings.lead(key) as opened:
             connection = self._find_and_open(wanted, reach, until, avoid)
             opened(connection)
             return connection

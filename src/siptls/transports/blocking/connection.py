@@ -174,6 +174,7 @@ class Connection(Known, Closing):
     def usable(self) -> bool:
         """Whether something can be sent: what has come until now, such as the end, is looked at."""
         with self._lock:
+            self._ensure_trust()
             if self._ended is None and not self._driving and self._closing is None:
                 self._readers += 1
                 try:
@@ -198,6 +199,7 @@ class Connection(Known, Closing):
         """
         end = end_of(timeout)
         with self._lock:
+            self._ensure_trust()
             self._check_open()
             self._core.send(message)
             if self._flush(end):
@@ -216,6 +218,7 @@ class Connection(Known, Closing):
             OperationTimeout: None came in time. Nothing is lost: receive again.
         """
         with self._lock:
+            self._ensure_trust()
             self._wait(lambda: bool(self._inbox), timeout, "receive")
             was_full = self._is_full
             message = self._inbox.popleft()
@@ -310,13 +313,18 @@ class Connection(Known, Closing):
     def judge_again(self) -> None:
         """Judge the peer by the policy in force, unless it was. Transports call it."""
         with self._lock:
-            if not self._core.is_judged:
-                self._core.judge_again()
+            self._ensure_trust()
+        self._waker.wake()
+
+    def _ensure_trust(self) -> None:
+        """See whether the peer is trusted still; the lock is held."""
+        if self._ended is None:
+            self._core.ensure_trust()
+            if self._core.closed is not None:
                 self._take_events()
                 self._push()
                 self._see_to_the_end()
                 self._changed.notify_all()
-        self._waker.wake()
 
     # ------------------------------------------------------------ the handshake
 

@@ -139,6 +139,8 @@ class Kept(Closing):
         except SIPTLSError as error:
             return supervision.failed(error)
         self.connection = connection
+        with self._changed:
+            self._retry = False  # what was asked for before
         try:
             self._tell(supervision.connected(time.monotonic(), connection.attempts))
             with self._stop.by(connection.close_soon):
@@ -146,8 +148,6 @@ class Kept(Closing):
         finally:
             self.connection = None
             connection.close()
-        with self._changed:
-            self._retry = False  # what was asked for while it was there
         return supervision.lost(time.monotonic(), connection.closed)
 
     def _pause(self, seconds: float) -> None:
