@@ -46,6 +46,9 @@ ORDER = [
     "siptls.trust.pins",
     "siptls.trust.endings",
     "siptls.policyfile",
+    "siptls.exchange",
+    "siptls.fetched",
+    "siptls.fetching",
     "siptls.wire",
     "siptls.wire.limits",
     "siptls.wire.message",
@@ -200,7 +203,7 @@ PUBLIC = """
     TrustLostError dump_policy load_policy ConnectionPool Backoff
     KeepChange KeepState Kept Comparison Difference DifferenceKind Shadow compare
     Ending EndingKind EndingNotice Reminder Watch WatchEvent watch
-    Revocation RevocationMode RevocationScope RevocationSource
+    Revocation RevocationMode RevocationScope RevocationSource FetchingSource
 """.split()  # noqa: SIM905  a list of words, to be read
 
 # Of the classes that applications hold in their hands: what they may call.
@@ -224,6 +227,7 @@ MEMBERS = {
     "Message": "data head body start_line is_request method status header headers reply",
     "MessageFramer": "feed",
     "NameRules": "RFC5922 OCS RFC9525 TEAMS SIP_SERVICES count answers",
+    "FetchingSource": "known prefetch drain close __enter__ __exit__",
     "KeyPurposes": "SIP ROLE RFC5924",
     "Peer": "names domains hosts addresses users trust chain expires speaks_for",
     "ReferenceIdentity": "parse domain host",

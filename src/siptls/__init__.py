@@ -23,6 +23,7 @@ from siptls.errors import (
     ResolutionError,
     SIPTLSError,
 )
+from siptls.fetching import FetchingSource
 from siptls.policyfile import dump_policy, load_policy
 from siptls.transports.aio.client import TLSClientTransport
 from siptls.transports.aio.connection import Connection
@@ -122,6 +123,7 @@ __all__ = [
     "Evidence",
     "Fault",
     "Federation",
+    "FetchingSource",
     "FramingError",
     "HandshakeError",
     "HandshakeTimeout",

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Iterable
 from typing import Any
 
 from siptls.errors import ConfigurationError
 
-__all__ = ["Kind", "check_callback", "check_handler", "check_list", "kind_of"]
+__all__ = [
+    "Kind",
+    "check_callback",
+    "check_count",
+    "check_handler",
+    "check_list",
+    "check_seconds",
+    "kind_of",
+]
 
 
 class Kind:
@@ -49,6 +58,26 @@ def kind_of(value: object) -> str:
 
 def _with_article(name: str) -> str:
     return f"{'an' if name[0] in 'AEIOaeio' else 'a'} {name}"
+
+
+def check_seconds(name: str, value: Any) -> None:
+    """Check a time that is waited for.
+
+    Raises:
+        ConfigurationError: It is no positive number.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ConfigurationError(f"{name} is a positive number of seconds, not {value!r}")
+
+
+def check_count(name: str, value: Any) -> None:
+    """Check how many there may be of something.
+
+    Raises:
+        ConfigurationError: It is no positive whole number.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+        raise ConfigurationError(f"{name} is a positive whole number, not {value!r}")
 
 
 def check_list(name: str, value: object) -> None:

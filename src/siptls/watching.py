@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import itertools
 import logging
-import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
-from siptls.arguments import check_callback, kind_of
+from siptls.arguments import check_callback, check_seconds, kind_of
 from siptls.errors import ConfigurationError
 from siptls.policyfile import load_policy
 from siptls.trust.endings import (
@@ -354,7 +353,7 @@ def watch(  # noqa: PLR0913  what is watched, how, and who is told
         raise ConfigurationError("staple= is for a certificate of ours: pass credential=, too")
     if combine is not None and policy is None:
         raise ConfigurationError("combine= makes a policy from that of a file: pass policy=, too")
-    _check_seconds("interval", interval)
+    check_seconds("interval", interval)
     for name, callback in (
         ("on_change", on_change),
         ("on_ending", on_ending),
@@ -389,11 +388,6 @@ def _load_policy(path: str, combine: Combine | None) -> TrustPolicy:
         policy = combine(policy)
         require_policy(policy)
     return policy
-
-
-def _check_seconds(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ConfigurationError(f"{name} is a positive number of seconds, not {value!r}")
 
 
 def _as_path(name: str, value: File) -> str:

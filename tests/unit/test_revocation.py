@@ -44,6 +44,7 @@ from siptls.testing import evidence
 from siptls.trust import revocation as module
 from siptls.trust.authority import ProvenPath
 from siptls.trust.crl import Crl
+from siptls.trust.ocsp import StatusResponse
 from siptls.wire.credential import Credential
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "revocation.md"
@@ -246,6 +247,18 @@ def test_a_source_that_fails_is_no_answer() -> None:
     assert "the source failed (no disk)" in reason(result)
     (note,) = proven(judge(Revocation(mode=SOFT, source=Failing()))).notes
     assert "the source failed (no disk); accepted (soft)" in note
+
+
+@pytest.mark.parametrize("is_revoked", [True, False])
+def test_a_source_may_give_what_it_has_read_already(is_revoked: bool) -> None:
+    """Nothing is read inside the handshake then, however long it is."""
+    crl = Crl.read(CONTOSO.crl([LEAF] if is_revoked else [], **FRESH))
+    response = StatusResponse.read(CONTOSO.ocsp(LEAF, **FRESH))
+    module._read_known.cache_clear()
+    result = judge(Revocation(source=cache(crl, response)))
+    assert code(result) == ("path.revoked" if is_revoked else "accepted")
+    assert module._read_known.cache_info().misses == 0
+    assert crl.this_update == response.this_update == NOW - DAY
 
 
 def test_an_answer_that_cannot_be_evaluated_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,6 +89,11 @@ class Crl:
         fault = f"has an entry with {strange}" if strange else _fault_of_all(found)
         return cls(name, found.public_bytes(Encoding.DER), found, fault, entries)
 
+    @property
+    def this_update(self) -> datetime:
+        """When it was made; aware."""
+        return self._list.last_update_utc
+
     def answer(
         self, certificate: x509.Certificate, issuer: x509.Certificate, now: datetime
     ) -> Answer | None:

@@ -1,8 +1,8 @@
 """OCSP responses (RFC 6960): stapled by a peer, given, or from a cache.
 
 A response is read once, and then asked. It holds one answer, as those made for caches do (RFC 5019
-§2.2.1): of several, the extensions of each could not be seen. No request is ever sent from here, so
-there is no nonce to compare: one that is present is ignored, and the dates alone say how fresh a
+§2.2.1): of several, the extensions of each could not be seen. No request has a nonce, so there is
+none to compare: one that is present is ignored, and the dates alone say how fresh a
 response is.
 """
 
@@ -90,6 +90,15 @@ class StatusResponse:
         except UNREADABLE as error:
             raise ValueError(printable(str(error))) from error
         return cls(name, der, response, certificates, fault)
+
+    @property
+    def this_update(self) -> datetime:
+        """When what it tells was known to be so; aware.
+
+        Raises:
+            ValueError: It holds no answer.
+        """
+        return self._response.this_update_utc
 
     def answer(
         self, certificate: x509.Certificate, issuer: x509.Certificate, now: datetime

@@ -67,8 +67,10 @@ class RevocationScope(StrEnum):
 class RevocationSource(Protocol):
     """Who has CRLs and OCSP responses at hand: a cache that something else keeps fresh."""
 
-    def known(self, certificate: x509.Certificate, issuer: x509.Certificate) -> Iterable[bytes]:
-        """Give the CRLs and OCSP responses (DER) that may tell about a certificate.
+    def known(
+        self, certificate: x509.Certificate, issuer: x509.Certificate
+    ) -> Iterable[bytes | Crl | StatusResponse]:
+        """Give the CRLs and OCSP responses that may tell about a certificate: DER, or read already.
 
         It is called inside a handshake, so it never waits: what is not at hand is not given.
         """
@@ -264,10 +266,13 @@ class _Lookup:
             yield self._read("what the source has", _read_known, data)
 
     def _read(
-        self, what: str, read: Callable[[bytes], Crl | StatusResponse], data: bytes
+        self,
+        what: str,
+        read: Callable[[bytes], Crl | StatusResponse],
+        data: bytes | Crl | StatusResponse,
     ) -> Answer:
         try:
-            found = read(data)
+            found = data if isinstance(data, Crl | StatusResponse) else read(data)
         except Exception as error:  # noqa: BLE001  it may come from a stranger
             told = f"{what} cannot be read ({printable(str(error))})"
             return Answer(Status.UNKNOWN, told)
