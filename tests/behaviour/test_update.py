@@ -460,7 +460,7 @@ async def test_trust_that_has_ended_is_noticed_by_whoever_uses_the_connection(wh
     async with serving() as server, client_of(server) as transport:
         connection = await transport.connect("us.example")
         core = connection.core
-        core._deadlines.trusted(-100.0, 1.0)  # long ago
+        core._trusted_until = -100.0  # long ago
         core._engine._judgement.clock = lambda: dt.datetime.now(dt.UTC) + dt.timedelta(days=36500)
         if what == "usable":
             assert not connection.usable
@@ -481,7 +481,7 @@ def test_threads_notice_it_too() -> None:
             with sync.TLSClientTransport(EVERYBODY, credential=FABRIKAM) as transport:
                 connection = transport.connect("us.example", host=host, port=port)
                 core = connection.core
-                core._deadlines.trusted(-100.0, 1.0)
+                core._trusted_until = -100.0
                 late = dt.datetime.now(dt.UTC) + dt.timedelta(days=36500)
                 core._engine._judgement.clock = lambda late=late: late
                 if what == "usable":

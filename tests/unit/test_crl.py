@@ -346,3 +346,10 @@ def test_what_is_no_complete_crl_of_its_issuer_is_not_read(
 ) -> None:
     with pytest.raises(ValueError, match=why):
         Crl.read(make())
+
+
+def test_a_reason_that_nobody_knows_revokes_all_the_same() -> None:
+    """SOFT would accept a peer whose CRL cannot be read."""
+    odd = x509.UnrecognizedExtension(x509.oid.CRLEntryExtensionOID.CRL_REASON, b"\x0a\x01\x63")
+    data = CONTOSO.crl([LEAF], entry_extensions=[(odd, False)], **FRESH)
+    assert ask(data).status is Status.REVOKED

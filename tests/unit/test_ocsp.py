@@ -32,6 +32,7 @@ from statements import (
 )
 
 from siptls.testing import CertificateAuthority
+from siptls.testing import statements as made
 from siptls.trust.ocsp import MAX_AGE, MAX_RESPONSE, TOLERANCE, StatusResponse
 from siptls.trust.status import Answer, Status
 
@@ -366,3 +367,13 @@ def test_responses_are_equal_by_their_bytes() -> None:
     assert repr(StatusResponse.read(data)) == (
         "StatusResponse(name='the OCSP response of 2030-05-31T12:00:00+00:00')"
     )
+
+
+@pytest.mark.parametrize("reason", [7, 11, 99])
+def test_a_reason_that_nobody_knows_revokes_all_the_same(reason: int) -> None:
+    """SOFT would accept a peer whose response cannot be read."""
+    known = CONTOSO.ocsp(LEAF, status="revoked", reason=x509.ReasonFlags.key_compromise, **FRESH)
+    signed = ocsp.load_der_ocsp_response(known).tbs_response_bytes
+    assert signed.count(bytes.fromhex("a0030a0101")) == 1
+    odd = signed.replace(bytes.fromhex("a0030a0101"), bytes([0xA0, 3, 0x0A, 1, reason]))
+    assert ask(made._signed(odd, [], CONTOSO.key)).status is Status.REVOKED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -279,3 +280,24 @@ def test_pem_text_that_is_taken_for_a_path_is_not_shown() -> None:
     with pytest.raises(ConfigurationError, match="as bytes") as caught:
         pem.read(text)
     assert "SECRET" not in str(caught.value)
+
+
+def test_a_pipe_is_no_file_that_is_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.pem"
+    os.mkfifo(pipe)
+    with pytest.raises(ConfigurationError, match="no regular file"):
+        pem.read(pipe)
+    assert pem.content(str(pipe)) == "it is no regular file"
+
+
+def test_a_device_that_never_ends_is_not_read() -> None:
+    with pytest.raises(ConfigurationError, match="no regular file"):
+        pem.read("/dev/zero")
+
+
+def test_a_file_of_any_size_is_not_read_whole(tmp_path: Path) -> None:
+    large = tmp_path / "large.pem"
+    with large.open("wb") as file:
+        file.truncate((1 << 27) + 1)  # it takes no room on the disk
+    with pytest.raises(ConfigurationError, match="134217728 are the most"):
+        pem.read(large)

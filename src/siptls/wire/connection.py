@@ -17,6 +17,7 @@ is taken in. All front ends (asyncio, blocking sockets, your own loop) drive the
 from __future__ import annotations
 
 import logging
+import math
 import random as randomness
 import time
 from collections import deque
@@ -102,6 +103,8 @@ class _Connection:
         )
         self._tls: TLSInfo | None = None
         self._announced = False  # it was told that the peer is accepted
+        self._trusted_by: int | None = None  # a version of what is in force
+        self._trusted_until = math.inf  # by the timer
         self._in_force = InForce(policy)
         self._step()
 
@@ -243,12 +246,17 @@ class _Connection:
 
     def ensure_trust(self) -> None:
         """Judge the peer again if it has to be; nothing of it is to be used before."""
+        if self._trusted_by == self._in_force.version and self._timer() < self._trusted_until:
+            return  # as nearly always
         if not self._engine.established:
             self._adopt()
         elif not self.is_judged:
             self.judge_again()
-        elif self._closed is None and self._deadlines.is_trust_due(now := self._timer()):
-            self._look_at_trust(now)
+        elif self._closed is None and self._timer() >= self._trusted_until:
+            self._look_at_trust(self._timer())
+        if self._announced and self.is_judged:
+            decided = self._engine.decided  # None where nobody is judged
+            self._trusted_by = self._in_force.version if decided is None else decided
 
     @property
     def is_judged(self) -> bool:
@@ -347,7 +355,8 @@ class _Connection:
     def _plan_trust(self, now: float) -> None:
         peer = self.peer
         if peer is not None:
-            self._deadlines.trusted(now, (peer.expires - self._engine.now()).total_seconds())
+            seconds = (peer.expires - self._engine.now()).total_seconds()
+            self._trusted_until = self._deadlines.trusted(now, seconds)
 
     def _look_at_trust(self, now: float) -> None:
         """See whether the peer's trust has ended; the clock may have been set meanwhile."""

@@ -148,10 +148,15 @@ class Deadlines:
         self._settle()
         return asked
 
-    def trusted(self, now: float, seconds: float) -> None:
-        """The peer's trust ends in so many seconds, by a clock that may be set meanwhile."""
+    def trusted(self, now: float, seconds: float) -> float:
+        """The peer's trust ends in so many seconds, by a clock that may be set meanwhile.
+
+        Returns:
+            When to look.
+        """
         self._trust = now + min(max(seconds, _SHORTEST_TRUST), _LONGEST_TRUST)
         self._settle()
+        return self._trust
 
     def closing(self, now: float) -> None:
         """We close: all that is waited for is the peer's part in it."""
@@ -180,10 +185,6 @@ class Deadlines:
         self._plan_ping(now)
         self._settle()
         return True
-
-    def is_trust_due(self, now: float) -> bool:
-        """Whether it is time to look whether the peer is trusted still."""
-        return self._trust is not None and now >= self._trust
 
     def overdue(self, now: float) -> SIPTLSError | None:
         """Give the error for what has taken too long; None if nothing has."""

@@ -247,8 +247,12 @@ class Driver(asyncio.BufferedProtocol):
 
     async def receive(self) -> Message:
         """Give the next message; when all are given, raise why the connection is over."""
-        self.judge_again()
+        if self._messages.empty():
+            self.judge_again()
         message = await self._messages.get()
+        self.judge_again()  # it may have come long before this task had its turn
+        if isinstance(self.ended, TrustLostError):
+            message = self.ended
         if isinstance(message, SIPTLSError):
             self._messages.put_nowait(message)  # for whoever asks again
             raise message.with_traceback(None)
@@ -314,9 +318,7 @@ class Driver(asyncio.BufferedProtocol):
     def _handle(self, event: Event) -> None:
         match event:
             case MessageReceived(message=message):
-                self.core.ensure_trust()  # `on_message` may have changed what is in force
-                if not isinstance(self.core.closed, TrustLostError):
-                    self._deliver(message)
+                self._deliver(message)
             case PeerAccepted():
                 self._accept()
             case PeerRefused(decision=decision):
@@ -333,7 +335,9 @@ class Driver(asyncio.BufferedProtocol):
 
     def _deliver(self, message: Message) -> None:
         if self.on_message is not None:
-            self.on_message(message)
+            self.core.ensure_trust()  # it may have changed what is in force
+            if not isinstance(self.core.closed, TrustLostError):
+                self.on_message(message)
             return
         self._messages.put_nowait(message)
         self._queued += len(message.data) + _OVERHEAD
