@@ -62,7 +62,7 @@ class FetchingSource:
         urls: Says of a URL whether it may be asked, where ``hosts`` does not say so. It is called
             inside handshakes, so it must not wait.
         timeout: Seconds for one question as a whole.
-        refresh: Seconds after which is asked again at the latest, though the answer is still good:
+        refresh: Seconds (60 at least) after which is asked again, though the answer is still good:
             so soon a revocation is seen. Before that, after half of the time that is left to it.
         max_size: Bytes of a CRL; a longer one is a failure.
         cache_size: Bytes of all answers together. Those for which nobody has asked for the longest

@@ -25,6 +25,7 @@ from siptls.arguments import kind_of
 from siptls.errors import CertificateError
 from siptls.trust.decision import Peer
 from siptls.trust.fault import describe
+from siptls.trust.ocsp import StatusResponse
 from siptls.trust.policy import TrustPolicy
 from siptls.wire.credential import Credential
 
@@ -144,6 +145,18 @@ def _check_dates(new: object, old: object, now: datetime) -> None:
             f"{describe(ours)} is valid from {ours.not_valid_before_utc.isoformat()} to"
             f" {ours.not_valid_after_utc.isoformat()}, and the one in use is valid now"
         )
+    if _is_stapled(old, now) and new.staple is not None and not _is_stapled(new, now):
+        raise _NotValidNowError(
+            f"the OCSP response for {describe(new.chain[0])} is out of date: fetch a new one"
+        )
+
+
+def _is_stapled(credential: Credential, now: datetime) -> bool:
+    """Whether it has an OCSP response that is not out of date."""
+    if credential.staple is None:
+        return False
+    ends = StatusResponse.read(credential.staple).next_update
+    return ends is None or now < ends
 
 
 def _is_valid(credential: Credential, now: datetime) -> bool:

@@ -27,7 +27,9 @@ from siptls.trust.endings import (
     endings_of_chain,
     endings_of_peers,
     endings_of_policy,
+    endings_of_staple,
 )
+from siptls.trust.fault import describe
 from siptls.trust.policy import TrustPolicy, require_policy
 from siptls.watched import Attached, Subject, Updatable, WatchEvent
 from siptls.wire.credential import Credential
@@ -231,7 +233,10 @@ class Watch:
     def _endings(self) -> list[Ending]:
         endings: list[Ending] = []
         if self._credential is not None:
-            endings += endings_of_chain(self._credential.value.chain)
+            ours = self._credential.value
+            endings += endings_of_chain(ours.chain)
+            if ours.staple is not None:
+                endings += endings_of_staple(ours.staple, describe(ours.chain[0]))
         if self._policy is not None:
             endings += endings_of_policy(self._policy.value)
         return endings + endings_of_peers(peer for one in self._attached for peer in one.peers())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from siptls import (
     AnyDomain,
     Connection,
     ConnectionClosedError,
+    EndingKind,
     MTLSServerTransport,
     PeerRefusedError,
     TLSClientTransport,
@@ -120,3 +122,42 @@ async def test_a_client_too(tmp_path: Path) -> None:
         await asyncio.to_thread(files.check, settled=True)
         with pytest.raises(PeerRefusedError):
             await client.connect("fabrikam.example", host=host, port=port)
+
+
+def test_what_ends_of_lists_and_staples_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = dt.datetime.now(dt.UTC)
+    brief: Any = {
+        "this_update": now - dt.timedelta(days=6),
+        "next_update": now + dt.timedelta(hours=12),
+    }
+    options = written(tmp_path)
+    (tmp_path / "list.crl").write_bytes(THEIRS.crl(**brief))
+    (tmp_path / "us.ocsp").write_bytes(OURS.ocsp(FIRST, **brief))
+    with (tmp_path / "policy.toml").open("a") as file:
+        file.write('crls = ["list.crl"]\n')
+    told: list[EndingKind] = []
+    files = watch(
+        **options,
+        staple=tmp_path / "us.ocsp",
+        on_ending=lambda notice: told.append(notice.ending.kind),
+    )
+    files.check()
+    assert set(told) == {EndingKind.CRL, EndingKind.OCSP}
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_a_staple_that_is_out_of_date_does_not_replace_one_that_is_not(tmp_path: Path) -> None:
+    options = written(tmp_path)
+    path = tmp_path / "us.ocsp"
+    path.write_bytes(OURS.ocsp(FIRST))
+    files = watch(**options, staple=path)
+    first = files.credential
+    now = dt.datetime.now(dt.UTC)
+    over = {"this_update": now - dt.timedelta(days=9), "next_update": now - dt.timedelta(days=2)}
+    path.write_bytes(OURS.ocsp(FIRST, **over))
+    (event,) = files.check(settled=True)
+    assert event.what == "failed"
+    assert "out of date" in str(event)
+    assert files.credential is first

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from attrs import evolve, frozen
+from attrs import evolve
 from certificates import NOW, YEAR, Made, make_ca, make_leaf
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from hypothesis import given
 from hypothesis import strategies as st
+from statements import CONTOSO, LEAF, without_next_update
 
 from siptls import (
+    AnyDomain,
     Authority,
     BelievedName,
     ConfigurationError,
@@ -22,6 +22,7 @@ from siptls import (
     Federation,
     Partner,
     Peer,
+    Revocation,
 )
 from siptls.trust import endings as module
 from siptls.trust.endings import (
@@ -32,6 +33,7 @@ from siptls.trust.endings import (
     endings_of_chain,
     endings_of_peers,
     endings_of_policy,
+    endings_of_staple,
 )
 from siptls.trust.fault import describe
 
@@ -74,51 +76,40 @@ def test_a_policy_ends_with_its_anchors(root: Made) -> None:
     assert len(found) == 2
 
 
-def crl(root: Made) -> x509.CertificateRevocationList:
-    builder = x509.CertificateRevocationListBuilder(root.certificate.subject, NOW, NOW + 7 * DAY)
-    return builder.sign(root.key, hashes.SHA256())
+CA = CONTOSO
+NAME = CA.certificate.subject.rfc4514_string()
+WEEK: Any = {"this_update": NOW, "next_update": NOW + 7 * DAY}
 
 
-@frozen(eq=False)
-class Lists:
-    crls: tuple[Any, ...]
+def revoking(**given: Any) -> AnyDomain:
+    return AnyDomain(CA.authority(revocation=Revocation(**given)))
 
 
-@frozen
-class Endless:
-    """A revocation list that RFC 5280 forbids; some CAs have it all the same."""
-
-    next_update_utc: None = None
+def of(policy: AnyDomain, kind: EndingKind) -> list[Ending]:
+    return [ending for ending in endings_of_policy(policy) if ending.kind is kind]
 
 
-@frozen
-class Vouching:
-    """An authority with revocation lists, and nothing else."""
-
-    revocation: Any
-    name: str = "ours"
-    anchors: tuple[x509.Certificate, ...] = ()
-
-
-class Revoking:
-    """A policy whose authority has these revocation lists."""
-
-    def __init__(self, revocation: object) -> None:
-        self.authorities = [Vouching(revocation)]
-
-    evaluate: Any = None
-
-
-def test_a_revocation_list_ends_with_its_next_update(root: Made) -> None:
-    lists = Lists((crl(root),))
-    ending = Ending(EndingKind.CRL, "CN=Contoso CA", NOW + 7 * DAY, since=NOW)
-    assert endings_of_policy(Revoking(lists)) == [ending]
-    assert endings_of_policy(Revoking(Lists(()))) == []
-    assert endings_of_policy(Revoking(None)) == []
+def test_a_revocation_list_ends_with_its_next_update() -> None:
+    ending = Ending(EndingKind.CRL, NAME, NOW + 7 * DAY, since=NOW)
+    assert of(revoking(crls=[CA.crl(**WEEK)]), EndingKind.CRL) == [ending]
+    assert of(revoking(), EndingKind.CRL) == []
 
 
 def test_a_revocation_list_without_next_update_has_no_ending() -> None:
-    assert endings_of_policy(Revoking(Lists((Endless(),)))) == []
+    """RFC 5280 forbids it; some CAs make it all the same."""
+    data = without_next_update(CA.crl(**WEEK), CA.key)
+    assert of(revoking(crls=[data]), EndingKind.CRL) == []
+
+
+def test_a_given_response_and_a_staple_end_with_their_next_update() -> None:
+    response = CA.ocsp(LEAF, **WEEK)
+    (given,) = of(revoking(ocsp=[response]), EndingKind.OCSP)
+    (stapled,) = endings_of_staple(response, "contoso.com")
+    assert given.when == stapled.when == NOW + 7 * DAY
+    assert given.since == stapled.since == NOW
+    assert "we staple, about contoso.com" in stapled.name
+    assert endings_of_staple(CA.ocsp(LEAF, status="tryLater"), "contoso.com") == []
+    assert endings_of_staple(b"none", "contoso.com") == []
 
 
 def test_a_policy_that_does_not_tell_has_no_endings() -> None:

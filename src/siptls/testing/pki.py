@@ -147,7 +147,11 @@ class CertificateAuthority:
             ConfigurationError: A purpose that is none; a date that is not aware.
         """
         dates = (not_before, not_after)
-        private = _make_key(key, self._grain("leaf", names, common_name, purposes, key, *dates))
+        extensions = tuple(extensions)
+        # What differs has another key and serial number; what does not is the same.
+        more = [repr(one) for one in (must_staple or None, *extensions) if one is not None]
+        grain = self._grain("leaf", names, common_name, purposes, key, *dates, *more)
+        private = _make_key(key, grain)
         first = names[0].removeprefix("sip:") if names else "nobody"
         common = first if common_name is None else common_name
         validity = _validity(_YEAR, not_before, not_after, back=dt.timedelta(days=1))

@@ -81,8 +81,8 @@ _ADVICE: dict[Code, str] = {
         " which is all that public CAs issue"
     ),
     Code.PATH_REVOCATION_UNKNOWN: (
-        "give the authority's Revocation a current CRL of the CA that is named here, or an OCSP"
-        " response; or have the server staple one"
+        "give the authority's Revocation a current CRL of the CA that has issued it, or an OCSP"
+        " response, or a source that may fetch them; or have the server staple one"
     ),
     Code.PATH_REVOKED: (
         "the CA has taken this certificate back: do not trust its key, and have the peer get a new"

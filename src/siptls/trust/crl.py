@@ -90,6 +90,16 @@ class Crl:
         return cls(name, found.public_bytes(Encoding.DER), found, fault, entries)
 
     @property
+    def issuer(self) -> str:
+        """The name of who has made it, to be shown."""
+        return printable(self._list.issuer.rfc4514_string())
+
+    @property
+    def next_update(self) -> datetime | None:
+        """When the next one is due; aware. None if it does not tell."""
+        return self._list.next_update_utc
+
+    @property
     def this_update(self) -> datetime:
         """When it was made; aware."""
         return self._list.last_update_utc

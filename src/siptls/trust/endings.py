@@ -19,7 +19,8 @@ from siptls.arguments import check_list
 from siptls.errors import ConfigurationError
 from siptls.trust.decision import Peer
 from siptls.trust.fault import describe
-from siptls.trust.names import listed, printable
+from siptls.trust.names import listed
+from siptls.trust.ocsp import StatusResponse
 from siptls.trust.policy import TrustPolicy, authorities_of
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "endings_of_chain",
     "endings_of_peers",
     "endings_of_policy",
+    "endings_of_staple",
 ]
 
 # Endings that are looked at, the soonest first, and that are remembered as told. A server holds
@@ -46,6 +48,7 @@ class EndingKind(StrEnum):
         INTERMEDIATE: A certificate that we send along with it.
         ANCHOR: A trust anchor of an authority.
         CRL: A certificate revocation list: its nextUpdate.
+        OCSP: An OCSP response, given or stapled by us: its nextUpdate.
         PEER: What the trust in a connected peer rests on.
     """
 
@@ -53,6 +56,7 @@ class EndingKind(StrEnum):
     INTERMEDIATE = "intermediate"
     ANCHOR = "anchor"
     CRL = "crl"
+    OCSP = "ocsp"
     PEER = "peer"
 
 
@@ -61,6 +65,7 @@ _WHAT = {
     EndingKind.INTERMEDIATE: "the intermediate certificate that we send along,",
     EndingKind.ANCHOR: "the trust anchor",
     EndingKind.CRL: "the revocation list",
+    EndingKind.OCSP: "the OCSP response",
     EndingKind.PEER: "what is believed of the connected peer",
 }
 _ADVICE = {
@@ -70,6 +75,7 @@ _ADVICE = {
     EndingKind.ANCHOR: "put the CA's next certificate beside it: when it has ended, everyone for"
     " whom it vouches is refused",
     EndingKind.CRL: "fetch the CA's next one: an old list does not know what was revoked since",
+    EndingKind.OCSP: "fetch the CA's next one: an old one counts as none",
     EndingKind.PEER: "its operator has to renew its certificate; if a CA's ends before, both of you"
     " need that CA's next one",
 }
@@ -141,7 +147,7 @@ def endings_of_chain(chain: Sequence[x509.Certificate]) -> list[Ending]:
 
 
 def endings_of_policy(policy: TrustPolicy) -> list[Ending]:
-    """Give the endings of the trust anchors that a policy asks, and of their CRLs.
+    """Give the endings of the trust anchors that a policy asks, and of their revocation.
 
     A policy that does not tell its authorities has none.
     """
@@ -150,14 +156,28 @@ def endings_of_policy(policy: TrustPolicy) -> list[Ending]:
         for anchor in authority.anchors:
             endings[_of_certificate(EndingKind.ANCHOR, anchor)] = None
         revocation = getattr(authority, "revocation", None)
-        for crl in getattr(revocation, "crls", None) or ():
-            if crl.next_update_utc is not None:
-                name = printable(crl.issuer.rfc4514_string())
-                ending = Ending(
-                    EndingKind.CRL, name, crl.next_update_utc, since=crl.last_update_utc
-                )
-                endings[ending] = None
+        for crl in () if revocation is None else revocation.crls:
+            if crl.next_update is not None:
+                when, since = crl.next_update, crl.this_update
+                endings[Ending(EndingKind.CRL, crl.issuer, when, since=since)] = None
+        for response in () if revocation is None else revocation.ocsp:
+            endings |= dict.fromkeys(_of_response(response, response.name))
     return list(endings)
+
+
+def endings_of_staple(staple: bytes, about: str) -> list[Ending]:
+    """Give the ending of an OCSP response that we staple; none if it cannot be read."""
+    try:
+        return _of_response(StatusResponse.read(staple), f"that we staple, about {about},")
+    except ValueError:
+        return []
+
+
+def _of_response(response: StatusResponse, name: str) -> list[Ending]:
+    when = response.next_update
+    if when is None:
+        return []
+    return [Ending(EndingKind.OCSP, name, when, since=response.this_update)]
 
 
 def endings_of_peers(peers: Iterable[Peer]) -> list[Ending]:

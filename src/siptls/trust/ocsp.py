@@ -92,6 +92,11 @@ class StatusResponse:
         return cls(name, der, response, certificates, fault)
 
     @property
+    def next_update(self) -> datetime | None:
+        """When a newer one is due; aware. None if it holds no answer, or does not tell."""
+        return None if self._fault else self._response.next_update_utc
+
+    @property
     def this_update(self) -> datetime:
         """When what it tells was known to be so; aware.
 

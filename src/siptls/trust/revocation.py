@@ -250,7 +250,8 @@ class _Lookup:
         """Ask each; that all are about something else is told once."""
         answers = [answer for one in given if (answer := self._ask(one)) is not None]
         if given and not answers:
-            yield Answer(Status.UNKNOWN, f"none of the {len(given)} given {what}")
+            issuer = printable(self.issuer.subject.rfc4514_string())
+            yield Answer(Status.UNKNOWN, f"none of the {len(given)} given {what} ({issuer!r})")
         yield from answers
 
     def _from_source(self) -> Iterator[Answer]:

@@ -416,7 +416,7 @@ class _Connection:
         elif isinstance(error, ConnectionClosedError) and error.orderly and self._unanswered:
             error = ConnectionClosedError(
                 f"{error}, without an answer to what was sent last; if that was no SIP message that"
-                " it can read, its log says so",
+                " it can read, or it trusts us no more, its log says so",
                 orderly=True,
             )
         self._end(error)
