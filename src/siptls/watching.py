@@ -120,6 +120,10 @@ class Watch:
         """
         takes = {"credential": credential, "policy": policy}
         for transport in transports:
+            if isinstance(transport, type):
+                raise ConfigurationError(
+                    f"{transport.__name__} is a class: attach the transport that you have made"
+                )
             if not callable(getattr(transport, "update", None)):
                 raise ConfigurationError(
                     f"{kind_of(transport)} has no update(): a watch is attached to transports"
@@ -369,6 +373,11 @@ def watch(  # noqa: PLR0913  what is watched, how, and who is told
     ours = theirs = None
     if credential is not None:
         files = [credential] if isinstance(credential, str | os.PathLike) else credential
+        if isinstance(files, Credential):
+            raise ConfigurationError(
+                "credential= is watched by its path, or a list of them: pass the files that it was"
+                " read from"
+            )
         paths = [_as_path("credential", file) for file in files]
         options: dict[str, Any] = {"password": password}
         if staple is not None:
@@ -398,5 +407,5 @@ def _load_policy(path: str, combine: Combine | None) -> TrustPolicy:
 def _as_path(name: str, value: File) -> str:
     """Take a path. It stays the same file if the process changes its folder later."""
     if not isinstance(value, str | os.PathLike):
-        raise ConfigurationError(f"{name}= is watched by its path, which is no {kind_of(value)}")
+        raise ConfigurationError(f"{name}= is watched by its path, not {kind_of(value)}")
     return os.path.abspath(os.fsdecode(value))  # noqa: PTH100  a symlink is to be followed anew each time

@@ -543,3 +543,24 @@ def test_threads_are_told_in_the_same_way() -> None:
             assert fabrikam.peers() == []
     assert heard == ["fabrikam.example"]
     assert len(ends) == 1
+
+
+async def test_what_is_closed_takes_nothing_new() -> None:
+    """A watch is told, and whoever forgot to detach it."""
+    server, client = MTLSServerTransport(OURS, BOTH, print), TLSClientTransport(EVERYBODY)
+    await server.aclose()
+    await client.aclose()
+    blocking = sync.MTLSServerTransport(OURS, BOTH, print), sync.TLSClientTransport(EVERYBODY)
+    for transport in blocking:
+        transport.close()
+    for closed in (server, client, *blocking):
+        with pytest.raises(ConnectionClosedError, match="is closed: make a new one"):
+            closed.update(policy=ONE)
+
+
+def test_resume_is_yes_or_no() -> None:
+    for make in (TLSClientTransport, sync.TLSClientTransport):
+        with pytest.raises(ConfigurationError, match="resume is a bool, not a str"):
+            make(EVERYBODY, resume="yes")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="resume is a bool, not a str"):
+        sync.TLSServerTransport(OURS, print, resume="yes")  # type: ignore[arg-type]

@@ -169,7 +169,8 @@ def test_the_first_errors_are_raised(folder: Path) -> None:
     ("options", "words"),
     [
         ({}, "nothing is to be watched"),
-        ({"credential": [b"-----BEGIN"]}, "watched by its path, which is no a bytes"),
+        ({"credential": [b"-----BEGIN"]}, "watched by its path, not a bytes"),
+        ({"credential": OLD}, "pass the files that it was read from"),
         ({"policy": "p", "interval": 0}, "interval is a positive number of seconds"),
         ({"policy": "p", "interval": True}, "interval is a positive number of seconds"),
         ({"policy": "p", "interval": "5"}, "interval is a positive number of seconds"),

@@ -6,6 +6,7 @@ import time
 
 from attrs import evolve, field, frozen
 
+from siptls.arguments import Kind
 from siptls.transports.resolution import Resolver, check_resolver
 from siptls.transports.reuse import Terms, Wanted
 from siptls.trust.dnstrust import IS_DNS_TRUST, DNSTrust
@@ -51,7 +52,7 @@ class Outgoing:
     limits: Limits
     alpn: ALPN
     keep_alive: float | None
-    resume: bool
+    resume: bool = field(validator=Kind(bool, "write resume=True"))
     _sessions: Sessions = field(init=False, factory=Sessions, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from attrs import evolve, field, frozen
 
+from siptls.arguments import Kind
 from siptls.errors import ConfigurationError
 from siptls.transports.reuse import ConnectionPool, Held, Terms
 from siptls.trust.policy import TrustPolicy, require_policy
@@ -45,7 +46,7 @@ class Service:
     limits: Limits
     alpn: ALPN
     keep_alive: float | None
-    resume: bool
+    resume: bool = field(validator=Kind(bool, "write resume=True"))
     _sessions: Sessions = field(init=False, factory=Sessions, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:

@@ -103,8 +103,7 @@ class _ServerTransport(Closing):
             ConfigurationError: The address cannot be listened on.
             ConnectionClosedError: The server is closed.
         """
-        if self._closed.is_set():
-            raise ConnectionClosedError("the server is closed: make a new one")
+        self._check_open()
         sockets = (
             [listening(sock)] if sock is not None else await _bind(host, check_port(port, lowest=0))
         )
@@ -142,8 +141,10 @@ class _ServerTransport(Closing):
         Raises:
             ConfigurationError: One of them is none, or nobody is judged; nothing has changed then.
             CertificateError: OpenSSL does not take the credential; nothing has changed then.
+            ConnectionClosedError: The transport is closed.
         """
         with self._updating:
+            self._check_open()
             self._service = self._service.renewed(credential, policy)
             self._service.in_force.replace(policy)
         self._judging.begin()
@@ -179,6 +180,10 @@ class _ServerTransport(Closing):
             await asyncio.gather(*late, return_exceptions=True)
 
     # ------------------------------------------------------------ inside
+
+    def _check_open(self) -> None:
+        if self._closed.is_set():
+            raise ConnectionClosedError("the server is closed: make a new one")
 
     async def _accept(self, listener: socket.socket) -> None:
         """Accept for ever; while every slot is taken, the next connection waits."""

@@ -312,8 +312,10 @@ class TLSClientTransport(Closing):
         Raises:
             ConfigurationError: One of them is none; nothing has changed then.
             CertificateError: OpenSSL does not take the credential; nothing has changed then.
+            ConnectionClosedError: The transport is closed.
         """
         with self._lock:
+            self._check_open()
             self._ours = self._ours.renewed(credential, policy)
             self._ours.in_force.replace(policy)
             connections, kept = list(self._connections), list(self._kept)

@@ -110,8 +110,7 @@ class _ServerTransport(Closing):
             ConfigurationError: The address cannot be listened on.
             ConnectionClosedError: The server is closed.
         """
-        if self._closed.is_set():
-            raise ConnectionClosedError("the server is closed: make a new one")
+        self._check_open()
         sockets = [listening(sock)] if sock is not None else _bind(host, check_port(port, lowest=0))
         for one in sockets:
             thread = threading.Thread(target=self._accept, args=[one], daemon=True)
@@ -149,8 +148,10 @@ class _ServerTransport(Closing):
         Raises:
             ConfigurationError: One of them is none, or nobody is judged; nothing has changed then.
             CertificateError: OpenSSL does not take the credential; nothing has changed then.
+            ConnectionClosedError: The transport is closed.
         """
         with self._lock:
+            self._check_open()
             self._service = self._service.renewed(credential, policy)
             self._service.in_force.replace(policy)
             connections = list(self._connections)
@@ -194,6 +195,10 @@ class _ServerTransport(Closing):
             self._woken.close()
 
     # ------------------------------------------------------------ inside
+
+    def _check_open(self) -> None:
+        if self._closed.is_set():
+            raise ConnectionClosedError("the server is closed: make a new one")
 
     def _accept(self, listener: socket.socket) -> None:
         """Accept until the server is closed; while every slot is taken, the next one waits."""
