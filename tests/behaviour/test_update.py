@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -225,6 +225,42 @@ async def test_a_policy_that_says_another_thing_today_is_asked_again() -> None:
         server.transport.update()
         with pytest.raises(ConnectionClosedError):
             await goes.receive()
+
+
+async def test_many_updates_lose_and_repeat_nothing_of_those_who_stay() -> None:
+    """`benchmarks/updates.py` does it with a thousand connections."""
+    over = threading.Event()
+
+    def update_on() -> int:
+        count = 0
+        while not over.wait(0.005):
+            server.transport.update(policy=BOTH)
+            count += 1
+        return count
+
+    async def talk(connection: Connection) -> list[str | None]:
+        answers = []
+        for number in range(50):
+            await connection.send(request().replace(b"CSeq: 1 ", b"CSeq: %d " % number))
+            answers.append((await connection.receive()).header("CSeq"))
+        return answers
+
+    async with serving() as server, AsyncExitStack() as stack:
+        visits = [
+            await stack.enter_async_context(visiting(server, credential))
+            for credential in [FABRIKAM, NORTHWIND] * 5
+        ]
+        updating = asyncio.create_task(asyncio.to_thread(update_on))
+        try:
+            heard = await asyncio.gather(*map(talk, visits))
+        finally:
+            over.set()
+        assert await updating > 1
+        for answers in heard:
+            assert [int((answer or "").split()[0]) for answer in answers] == list(range(50))
+        assert len(server.heard) == 500
+        server.transport.update(policy=ONE)
+        await until(lambda: len(server.transport.peers()) == 5)
 
 
 # ---------------------------------------------------------------- a client
