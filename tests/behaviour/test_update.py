@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import threading
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
@@ -33,6 +34,7 @@ from siptls import (
     PeerAccepted,
     PeerRefused,
     PeerRefusedError,
+    ReferenceIdentity,
     ServerConnection,
     StaticResolver,
     TLSClientTransport,
@@ -42,6 +44,7 @@ from siptls import (
     sync,
 )
 from siptls.testing import CertificateAuthority, connected
+from siptls.wire.inforce import InForce
 
 CA = CertificateAuthority("Update CA", seed="update")
 OURS, OTHER = CA.issue("sip:us.example"), CA.issue("sip:us.example")
@@ -507,6 +510,76 @@ async def test_trust_that_has_ended_is_noticed_by_whoever_uses_the_connection(wh
             with pytest.raises(TrustLostError):
                 await connection.receive()
         assert isinstance(connection.closed, TrustLostError)
+
+
+def test_what_comes_is_judged_before_it_is_delivered() -> None:
+    """Another connection's transport has put another policy in force; nobody called this one."""
+    in_force = InForce(BOTH)
+    client = ClientConnection(EVERYBODY, "us.example", credential=NORTHWIND)
+    server = ServerConnection(OURS, BOTH)
+    server.follow(in_force)
+    connected(client, server)
+    server.events()
+    client.send(request())
+    in_force.replace(ONE)
+    server.receive_data(client.data_to_send())
+    assert [type(event) for event in server.events()] == [PeerRefused, ConnectionClosed]
+
+
+def test_an_answer_about_the_policy_before_is_not_remembered_for_the_next() -> None:
+    """A thread asks the old policy while another one replaces it."""
+
+    class Slow:
+        def evaluate(self, evidence: Any, /) -> Decision:
+            if Slow.replacing:
+                client.update(policy=ONE)
+            return EVERYBODY.evaluate(evidence)
+
+        replacing = False
+
+    credential = CA.issue("sip:us.example", "sip:northwind.example")
+    with sync.MTLSServerTransport(credential, BOTH, sync.Connection.wait_closed) as server:
+        server.listen("127.0.0.1", 0)
+        place = server.addresses[0]
+        resolver = StaticResolver({"us.example": [place], "northwind.example": [place]})
+        with sync.TLSClientTransport(Slow(), credential=FABRIKAM, resolver=resolver) as client:
+            connection = client.connect("us.example")
+            Slow.replacing = True
+            terms = client._ours.terms(None)
+            assert client.pool.find(ReferenceIdentity.parse("northwind.example"), terms) is None
+            with pytest.raises(TrustLostError):
+                connection.receive(timeout=20)
+
+
+def test_what_waits_for_a_thread_is_dropped() -> None:
+    results: list[object] = []
+
+    def handler(connection: sync.Connection) -> None:
+        connection.wait_closed(timeout=20)  # what comes is read meanwhile
+        try:
+            results.append(connection.receive(timeout=20))
+        except TrustLostError as error:
+            results.append(error.decision.code)
+
+    with sync.MTLSServerTransport(OURS, BOTH, handler) as server:
+        server.listen("127.0.0.1", 0)
+        host, port = server.addresses[0]
+        with sync.TLSClientTransport(EVERYBODY, credential=NORTHWIND) as client:
+            connection = client.connect("us.example", host=host, port=port)
+            connection.send(request())
+            (ours,) = waited(lambda: server._connections)
+            waited(lambda: ours._stored)
+            server.update(policy=ONE)
+            waited(lambda: results)
+    assert results == [Code.NAME_OUT_OF_SCOPE]
+
+
+def waited(condition: Callable[[], Any]) -> Any:
+    """Wait for another thread to bring something about; give it."""
+    end = time.monotonic() + 20
+    while not (found := condition()):
+        assert time.monotonic() < end
+    return found
 
 
 def test_threads_notice_it_too() -> None:
