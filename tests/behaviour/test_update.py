@@ -529,10 +529,16 @@ def test_what_comes_is_judged_before_it_is_delivered() -> None:
 def test_an_answer_about_the_policy_before_is_not_remembered_for_the_next() -> None:
     """A thread asks the old policy while another one replaces it."""
 
+    class OnlyUs:
+        def evaluate(self, evidence: Any, /) -> Decision:
+            if evidence.reference.domain == "us.example":
+                return EVERYBODY.evaluate(evidence)
+            return Decision.refuse(Code.NAME_MISMATCH, "another")
+
     class Slow:
         def evaluate(self, evidence: Any, /) -> Decision:
             if Slow.replacing:
-                client.update(policy=ONE)
+                client.update(policy=OnlyUs())
             return EVERYBODY.evaluate(evidence)
 
         replacing = False
@@ -547,8 +553,10 @@ def test_an_answer_about_the_policy_before_is_not_remembered_for_the_next() -> N
             Slow.replacing = True
             terms = client._ours.terms(None)
             assert client.pool.find(ReferenceIdentity.parse("northwind.example"), terms) is None
-            with pytest.raises(TrustLostError):
-                connection.receive(timeout=20)
+            assert connection.usable
+            assert client.connect("us.example") is connection
+            with pytest.raises(PeerRefusedError):
+                client.connect("northwind.example")
 
 
 def test_what_waits_for_a_thread_is_dropped() -> None:
