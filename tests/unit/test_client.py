@@ -24,6 +24,7 @@ from siptls import (
     ReferenceIdentity,
     RefusedByPeerError,
     ResolutionError,
+    ServerConnection,
     Target,
     TLSClientTransport,
     TLSServerTransport,
@@ -474,6 +475,28 @@ async def test_a_socket_that_is_passed_in_vain_is_closed(wrong: dict[str, Any]) 
                     with pytest.raises(ConfigurationError, match="not both"):
                         await transport.connect("contoso.com", sock=one, **wrong)
             assert one.fileno() == -1
+
+
+async def test_a_socket_that_the_loop_has_is_closed_by_the_loop_alone() -> None:
+    """Ours is closed after the alert has gone out, and not under the loop's feet."""
+    one, other = socket.socketpair()
+
+    def serve() -> None:
+        core = ServerConnection(STRANGER.issue("sip:contoso.com"), ENTERPRISE, mutual=False)
+        core.receive_data(other.recv(65536))
+        other.sendall(core.data_to_send())
+
+    with other:
+        serving_one = threading.Thread(target=serve)
+        serving_one.start()
+        async with client(limits=Limits(close_timeout=20)) as transport:
+            with pytest.raises(PeerRefusedError):
+                await transport.connect("contoso.com", sock=one)
+            assert one.fileno() != -1, "it waits for the peer's part in the end"
+            serving_one.join(20)
+            assert other.recv(65536), "the alert"
+            other.shutdown(socket.SHUT_RDWR)
+            await until(lambda: one.fileno() == -1)
 
 
 UVLOOP = """

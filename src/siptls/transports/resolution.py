@@ -28,6 +28,7 @@ __all__ = [
     "check_port",
     "check_resolver",
     "check_service",
+    "check_where",
     "find",
     "find_blocking",
     "in_order",
@@ -312,6 +313,16 @@ def check_alone(host: object, port: object, service: object) -> None:
         raise ConfigurationError("pass sock=, or host= and port=, but not both; service= asks, too")
 
 
+def check_where(host: object, service: object) -> None:
+    """Check that whoever says where a peer is does not ask, too.
+
+    Raises:
+        ConfigurationError: He does.
+    """
+    if host is not None and service is not None:
+        raise ConfigurationError("pass host=, which says where, or service=, which asks; not both")
+
+
 def check_service(service: object) -> None:
     """Check the name of a service; None is no fault.
 
@@ -422,7 +433,7 @@ async def find(
         ConfigurationError: The host can be none, or is given beside a service.
     """
     if host is not None:
-        _check_alone(service)
+        check_where(host, service)
         return await lookup(host, SIPS_PORT if port is None else port, reference)
     try:
         targets = await resolver.resolve(reference, service=service, port=port)
@@ -460,7 +471,7 @@ def find_blocking(  # noqa: PLR0913  as `find`, and a timeout
         TimeoutError: It did not answer in time.
     """
     if host is not None:
-        _check_alone(service)
+        check_where(host, service)
         return lookup_blocking(host, SIPS_PORT if port is None else port, reference)
     if isinstance(resolver, SystemResolver | StaticResolver):
         found = resolver.resolve_blocking(reference, service=service, port=port)
@@ -471,11 +482,6 @@ def find_blocking(  # noqa: PLR0913  as `find`, and a timeout
             return await find(resolver, reference, service=service, port=port)
 
     return asyncio.run(answer())
-
-
-def _check_alone(service: str | None) -> None:
-    if service is not None:
-        raise ConfigurationError("pass host=, which says where, or service=, which asks; not both")
 
 
 def _found(resolver: Resolver, reference: ReferenceIdentity, targets: Any) -> list[Target]:

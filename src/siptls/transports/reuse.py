@@ -20,10 +20,15 @@ from typing import Generic, TypeVar
 from attrs import define, evolve, field, frozen
 
 from siptls.arguments import Kind
-from siptls.errors import ConfigurationError
 from siptls.transports.attempts import port_of
 from siptls.transports.known import Known
-from siptls.transports.resolution import Target, check_host, check_port, check_service
+from siptls.transports.resolution import (
+    Target,
+    check_host,
+    check_port,
+    check_service,
+    check_where,
+)
 from siptls.trust.decision import Decision
 from siptls.trust.dnstrust import DNSTrust
 from siptls.trust.evidence import Evidence, Role
@@ -232,10 +237,7 @@ class Wanted:
         reference = ReferenceIdentity.parse(target)
         check_host(host)
         check_service(service)
-        if host is not None and service is not None:
-            raise ConfigurationError(
-                "pass host=, which says where, or service=, which asks; not both"
-            )
+        check_where(host, service)
         port = port_of(target) if port is None else port
         if port is not None:
             check_port(port)

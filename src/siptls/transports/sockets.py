@@ -91,10 +91,10 @@ class Outflow:
 
 @contextmanager
 def closing_if_it_fails(sock: object) -> Iterator[None]:
-    """Close a socket that was passed to us, if nothing comes of it."""
+    """Close a socket that was passed to us, if nothing comes of it before another one owns it."""
     try:
         yield
-    except BaseException:
+    except Exception:
         if isinstance(sock, socket.socket):
             sock.close()
         raise

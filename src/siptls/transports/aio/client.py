@@ -162,7 +162,8 @@ class TLSClientTransport(Closing):
             with closing_if_it_fails(sock):
                 self._check_open()
                 check_alone(host, port, service)
-                return await self._connect_socket(ReferenceIdentity.parse(target), sock)
+                driver = await self._take(ReferenceIdentity.parse(target), sock)
+            return await self._connect_socket(driver)
         self._check_open()
         wanted = self._ours.wanted(target, host=host, port=port, service=service, reuse=reuse)
         return await self._reach(wanted)
@@ -322,9 +323,8 @@ class TLSClientTransport(Closing):
             )
         return connection
 
-    async def _connect_socket(
-        self, reference: ReferenceIdentity, sock: socket.socket
-    ) -> Connection:
+    async def _take(self, reference: ReferenceIdentity, sock: socket.socket) -> Driver:
+        """Take the application's socket; from then on it is the loop's, which closes it."""
         loop = asyncio.get_running_loop()
         try:
             sock.getpeername()
@@ -333,6 +333,9 @@ class TLSClientTransport(Closing):
             await driver.begin(lambda: loop.create_connection(lambda: driver, sock=sock))
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"sock= is no connected stream socket: {error}") from error
+        return driver
+
+    async def _connect_socket(self, driver: Driver) -> Connection:
         seconds = self._limits.reach_timeout
         try:
             async with asyncio.timeout(seconds):

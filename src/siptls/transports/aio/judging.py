@@ -40,12 +40,15 @@ class Judging:
                 self._loop.call_soon_threadsafe(self._begin)
 
     async def stop(self) -> None:
-        """End it."""
+        """End it, for good."""
+        self._loop = None
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
 
     def _begin(self) -> None:
+        if self._loop is None:  # it was ended meanwhile
+            return
         self._again = True
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())

@@ -322,7 +322,7 @@ class TLSClientTransport(Closing):
         for connection in connections:
             connection.judge_again()
         for one in kept:
-            one.reconsider()
+            one.retry()  # who was refused may be accepted now
 
     def peers(self) -> list[Peer]:
         """Give who the servers of the live connections have proven to be."""

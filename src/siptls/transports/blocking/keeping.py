@@ -93,10 +93,6 @@ class Kept(Closing):
             self._retry = True
             self._changed.notify_all()
 
-    def reconsider(self) -> None:
-        """Try who was refused: the policy, or our credential, is another now."""
-        self.retry()
-
     def close(self) -> None:
         """Close the connection in order, and open it no more.
 
