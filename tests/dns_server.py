@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -13,6 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
+from ports import free_port
 
 from siptls import DNSResolver
 
@@ -23,12 +23,6 @@ dns_rcode = pytest.importorskip("dns.rcode")
 dns_rrset = pytest.importorskip("dns.rrset")
 
 DNSMASQ = shutil.which("dnsmasq", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @contextmanager
@@ -45,10 +39,11 @@ def dnsmasq(*records: str) -> Iterator[int]:
     command += ["--pid-file=", "--log-facility=-", "--local=/test/", "--local-ttl=60"]
     if os.getuid() == 0:
         command.append("--user=root")
-    process = subprocess.Popen([*command, *records], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([*command, *records], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
     try:
         for _ in range(100):  # each waits for an answer, or for a tenth of a second
-            assert process.poll() is None, "dnsmasq did not start"
+            assert process.poll() is None, f"dnsmasq did not start: {process.stderr.read()}"
             query = dns_message.make_query("ready.test", "A")
             try:
                 dns_query.udp(query, "127.0.0.1", timeout=0.1, port=port)
@@ -58,7 +53,7 @@ def dnsmasq(*records: str) -> Iterator[int]:
         yield port
     finally:
         process.terminate()
-        process.wait(10)
+        process.communicate(timeout=10)
 
 
 class Says(asyncio.DatagramProtocol):

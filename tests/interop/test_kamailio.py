@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from impostors import CONTOSO, FABRIKAM, STRANGER
+from ports import free_port
 from sip import request
 
 from siptls import (
@@ -51,11 +51,6 @@ pytestmark = [
 ITS = CONTOSO.issue("sip:contoso.com", "sip.contoso.com", key="RSA-2048")
 OURS = FABRIKAM.issue("sip:fabrikam.com", "sip.fabrikam.com")
 BELIEVE_IT = Enterprise(["contoso.com"], CONTOSO.authority())
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 class Kamailio:
