@@ -1,4 +1,4 @@
-# make demo     the network of trusted servers, running
+# make demo     the network of trusted servers, and a federation, running
 # make test     every test
 # make check    lint, types, and the tests with coverage
 # make test-lowest   every test, with the lowest versions of the dependencies
@@ -28,6 +28,7 @@ help:
 
 demo: $(PACKAGE)
 	$(BIN)/python examples/trusted_network.py
+	$(BIN)/python examples/federation.py
 
 test: $(TOOLS)
 	$(BIN)/python -m pytest $(ARGS)

@@ -19,10 +19,11 @@ from siptls import (
     Federation,
     NameRules,
     Partner,
+    Traffic,
     TrustedServers,
     load_policy,
 )
-from siptls.testing import CertificateAuthority, pem
+from siptls.testing import CertificateAuthority, evidence, pem
 from siptls.wire.verdict import alert_for
 
 ROOT = Path(__file__).parent.parent
@@ -34,9 +35,36 @@ def test_every_reason_code_is_listed_with_its_alert_in_order_of_rank() -> None:
     rows = re.findall(r"^\| `(\S+)` \| .+ \| (.+) \|$", text, re.MULTILINE)
     assert [code for code, _ in rows] == [str(code) for code in Code]
     special = {Code.ACCEPTED, Code.CERTIFICATE_MISSING}
+    after = {Code.PARTNER_UNDISCOVERED, Code.PARTNER_LIMIT}  # the handshake
     for code, told in rows:
-        if code not in special:
+        if code.startswith("sender."):
+            assert told == "nothing: the application answers"
+        elif code in after:
+            assert told.startswith("close_notify")
+        elif code not in special:
             assert told == str(Alert(alert_for(code)))
+
+
+def test_the_report_has_the_documented_keys_and_no_others() -> None:
+    """Monitoring is built on them."""
+    text = (ROOT / "docs" / "reference" / "federation-report.md").read_text(encoding="utf-8")
+    peers, refused = (
+        re.findall(r"(?m)^\| `(\w+)` \|", part) for part in text.split("**`refused`**")
+    )
+    ca = CertificateAuthority("Public CA", seed="docs")
+    policy = Federation.open(ca.authority(), own=["contoso.com"])
+    traffic = Traffic()
+    accepted, wrong = (
+        policy.evaluate(evidence(ca.issue(f"sip:{name}"), role="client"))
+        for name in ("stranger.org", "contoso.com")
+    )
+    assert accepted.peer is not None
+    traffic.enter(accepted.peer, 0)
+    traffic.refuse(wrong)
+    report = traffic.report(0).to_dict()
+    assert list(report) == ["peers", "refused"]
+    assert [list(one) for one in report["peers"]] == [peers]
+    assert [list(one) for one in report["refused"]] == [refused]
 
 
 def test_every_link_leads_somewhere() -> None:

@@ -13,11 +13,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from siptls import (
     ClientConnection,
     ConnectionClosed,
     ConnectionClosedError,
+    Decision,
     Enterprise,
     RefusedByPeerError,
 )
@@ -63,6 +65,40 @@ def test_it_exits_with_1_if_an_impostor_gets_in(
         "WRONG a server of our own that is not on the trusted server list"
         in capsys.readouterr().out
     )
+
+
+FEDERATION = EXAMPLE.parent / "federation.py"
+
+
+def test_the_federation_runs_and_everything_is_as_it_must_be() -> None:
+    run = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", FEDERATION, "2"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stderr == ""
+    assert "WRONG" not in run.stdout
+    assert run.stdout.splitlines()[-1] == "everything is as it must be"
+    for code in ("sender.not-authorized", "partner.blocked", "partner.undiscovered"):
+        assert code in run.stdout
+
+
+def test_the_federation_notices_what_gets_through(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With an edge that may relay anybody, the home server takes a stranger's identity."""
+    example = runpy.run_path(str(FEDERATION))
+    monkeypatch.setattr(logging.getLogger("siptls"), "setLevel", lambda _: None)
+    names = example["main"].__globals__
+    monkeypatch.setitem(names, "FEDERATION", evolve(example["FEDERATION"], blocked=()))
+    monkeypatch.setitem(names, "EdgeDiscovery", lambda _: lambda peer: Decision.accept(peer, "x"))
+    assert asyncio.run(example["main"](2.0)) == 3
+    found = capsys.readouterr().out
+    assert "hidden.org says: From anna@hidden.org" in found
+    assert "3 WRONG" in found
 
 
 def test_the_loop_of_your_own_runs() -> None:

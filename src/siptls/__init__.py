@@ -30,21 +30,18 @@ from siptls.transports.aio.connection import Connection
 from siptls.transports.aio.keeping import Kept
 from siptls.transports.aio.server import MTLSServerTransport, TLSServerTransport
 from siptls.transports.dns import DNSResolver
+from siptls.transports.federating import EdgeDiscovery, FederationResolver
 from siptls.transports.resolution import Resolver, StaticResolver, SystemResolver, Target
 from siptls.transports.reuse import ConnectionPool
 from siptls.transports.supervision import Backoff, KeepChange, KeepState
+from siptls.trust.account import AccountState, TrafficLimits
 from siptls.trust.authority import Authority
+from siptls.trust.believed import BelievedName, Trust, Verification
 from siptls.trust.blocked import Blocked
 from siptls.trust.codes import Code
 from siptls.trust.comparison import Comparison, Difference, DifferenceKind, compare
-from siptls.trust.decision import (
-    BelievedName,
-    Decision,
-    Peer,
-    PeerRefusedError,
-    Trust,
-    TrustLostError,
-)
+from siptls.trust.decision import Decision, Peer
+from siptls.trust.discovery import Discovery
 from siptls.trust.dnstrust import DNSTrust
 from siptls.trust.endings import Ending, EndingKind, EndingNotice, Reminder
 from siptls.trust.enterprise import Enterprise, TrustedServers
@@ -57,6 +54,7 @@ from siptls.trust.policy import Combinable, CombinableCondition, Condition, Trus
 from siptls.trust.presented import NameKind
 from siptls.trust.public import AnyDomain
 from siptls.trust.purposes import KeyPurposes
+from siptls.trust.refusal import PeerRefusedError, TrustLostError
 from siptls.trust.revocation import (
     Revocation,
     RevocationMode,
@@ -83,13 +81,16 @@ from siptls.wire.framing import KEEPALIVE_PING, KEEPALIVE_PONG, MessageFramer
 from siptls.wire.hello import ALPN
 from siptls.wire.limits import Limits
 from siptls.wire.message import Message
+from siptls.wire.report import FederationReport, PeerReport, RefusedReport
 from siptls.wire.sslcontext import PolicySSLContext
 from siptls.wire.tls import TLSInfo
+from siptls.wire.traffic import Traffic
 
 __all__ = [
     "ALPN",
     "KEEPALIVE_PING",
     "KEEPALIVE_PONG",
+    "AccountState",
     "Alert",
     "AnyDomain",
     "Attempt",
@@ -115,6 +116,8 @@ __all__ = [
     "Decision",
     "Difference",
     "DifferenceKind",
+    "Discovery",
+    "EdgeDiscovery",
     "Ending",
     "EndingKind",
     "EndingNotice",
@@ -123,6 +126,8 @@ __all__ = [
     "Evidence",
     "Fault",
     "Federation",
+    "FederationReport",
+    "FederationResolver",
     "FetchingSource",
     "FramingError",
     "HandshakeError",
@@ -145,6 +150,7 @@ __all__ = [
     "PeerAccepted",
     "PeerRefused",
     "PeerRefusedError",
+    "PeerReport",
     "Ping",
     "Pinned",
     "PolicySSLContext",
@@ -152,6 +158,7 @@ __all__ = [
     "ReferenceIdentity",
     "RefusedByPeer",
     "RefusedByPeerError",
+    "RefusedReport",
     "Reminder",
     "ResolutionError",
     "Resolver",
@@ -169,10 +176,13 @@ __all__ = [
     "TLSInfo",
     "TLSServerTransport",
     "Target",
+    "Traffic",
+    "TrafficLimits",
     "Trust",
     "TrustLostError",
     "TrustPolicy",
     "TrustedServers",
+    "Verification",
     "Watch",
     "WatchEvent",
     "__version__",

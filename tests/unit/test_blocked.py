@@ -19,6 +19,7 @@ from siptls import (
     ConfigurationError,
     Decision,
     NameRules,
+    Partner,
     Peer,
     Pinned,
     ReferenceIdentity,
@@ -142,13 +143,14 @@ def test_all_that_is_blocked_is_told(everybody: AnyDomain, root: Made) -> None:
     assert decision.parts[-1].by == "Blocked"
 
 
-def test_a_condition_that_holds_changes_nothing(everybody: AnyDomain, root: Made) -> None:
+def test_a_condition_that_holds_changes_nobodys_names(everybody: AnyDomain, root: Made) -> None:
     evidence = show(make_leaf(root, OURS))
     free = everybody.evaluate(evidence)
     assert free.peer is not None
     decision: Decision = BLOCKED.check(free.peer, evidence)
-    assert (decision.peer, decision.reason) == (free.peer, "none of its names is blocked")
-    assert (everybody & BLOCKED).evaluate(evidence).peer == free.peer
+    bound = evolve(free.peer, blocked=BLOCKED.domains.domains)
+    assert (decision.peer, decision.reason) == (bound, "none of its names is blocked")
+    assert (everybody & BLOCKED).evaluate(evidence).peer == bound
     assert (everybody & (BLOCKED & TrustedServers(["contoso.com"]))).evaluate(evidence).accepted
 
 
@@ -297,3 +299,33 @@ def test_as_a_condition_it_tells_what_it_cannot_read() -> None:
     ):
         decision = BLOCKED.check(peer, evidence)
         assert (decision.code, decision.by, decision.evidence) == (code, "Blocked", evidence)
+
+
+# ---------------------------------------------------------------- in whose name nobody speaks
+
+
+def test_what_is_blocked_stands_on_whoever_passes(everybody: AnyDomain, root: Made) -> None:
+    """Two lists, one after the other or together, are one."""
+    evidence = show(make_leaf(root, OURS))
+    more = Blocked(["a.example"])
+    both = BLOCKED.domains.domains | {"a.example"}
+    before = Peer([BelievedName("contoso.com")], (), NOW, blocked=frozenset({"a.example"}))
+    after = BLOCKED.check(before, evidence).peer
+    assert after is not None
+    assert after.blocked == both
+    for policy in (everybody & BLOCKED & more, everybody & (more & BLOCKED)):
+        peer = policy.evaluate(evidence).peer
+        assert peer is not None
+        assert peer.blocked == both
+
+
+def test_a_domain_of_a_fixed_edge_may_be_blocked(root: Made) -> None:
+    """The certificate does not mention it."""
+    authority = Authority("public CAs", [root.certificate])
+    partner = Partner(["fabrikam.com", "evil.example"], authority, edge="edge.hoster.example")
+    evidence = show(make_leaf(root, "edge.hoster.example"))
+    assert partner.evaluate(evidence).accepted
+    decision = (partner & BLOCKED).evaluate(evidence)
+    assert decision.code == Code.PARTNER_BLOCKED
+    assert decision.fault is not None
+    assert decision.fault.found == "has to do with evil.example"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -23,22 +24,28 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from siptls import EdgeDiscovery, Message, StaticResolver, TrafficLimits, TrustPolicy
 from siptls.testing import CertificateAuthority
 from siptls.trust.authority import Authority
+from siptls.trust.believed import Verification
 from siptls.trust.blocked import Blocked
 from siptls.trust.codes import Code
 from siptls.trust.decision import Decision, most_telling
+from siptls.trust.discovery import Discovery
 from siptls.trust.enterprise import Enterprise, TrustedServers
+from siptls.trust.fault import Fault
 from siptls.trust.federation import Federation, Partner
 from siptls.trust.pins import Pinned
 from siptls.trust.policy import judge
 from siptls.trust.revocation import Revocation
+from siptls.wire.traffic import Meter, Traffic
 
 STABLE = [
     ("CERTIFICATE_MISSING", "certificate.missing"),
     ("CERTIFICATE_MALFORMED", "certificate.malformed"),
     ("PATH_LIMIT", "path.limit"),
     ("PARTNER_UNKNOWN", "partner.unknown"),
+    ("PARTNER_UNDISCOVERED", "partner.undiscovered"),
     ("PIN_MISMATCH", "pin.mismatch"),
     ("PATH_UNKNOWN_CA", "path.unknown-ca"),
     ("PATH_SIGNATURE", "path.signature"),
@@ -51,7 +58,11 @@ STABLE = [
     ("NAME_NONE", "name.none"),
     ("NAME_OUT_OF_SCOPE", "name.out-of-scope"),
     ("NAME_MISMATCH", "name.mismatch"),
+    ("SENDER_UNVERIFIABLE", "sender.unverifiable"),
+    ("SENDER_NOT_AUTHORIZED", "sender.not-authorized"),
+    ("SENDER_MALFORMED", "sender.malformed"),
     ("SERVER_NOT_LISTED", "server.not-listed"),
+    ("PARTNER_LIMIT", "partner.limit"),
     ("PATH_REVOKED", "path.revoked"),
     ("PARTNER_BLOCKED", "partner.blocked"),
     ("POLICY_ERROR", "policy.error"),
@@ -159,6 +170,33 @@ def looking_up(*crls: bytes) -> Enterprise:
     return Enterprise(["contoso.com"], Authority("CA", anchors, revocation=Revocation(crls)))
 
 
+UNVERIFIED = Partner(["contoso.com"], OURS.authority, verification=Verification.ALWAYS_UNVERIFIABLE)
+
+
+def said_by(policy: TrustPolicy, sender: str) -> Decision:
+    """What is decided about a message of a peer that has proven our name."""
+    peer = judge(policy, ours(NAME)).peer
+    assert peer is not None
+    return peer.authorize(Message(f"OPTIONS sip:a SIP/2.0\r\nFrom: <{sender}>\r\n\r\n".encode()))
+
+
+def undiscovered() -> Decision:
+    stranger = Discovery(OURS.authority, own=["fabrikam.com"]).evaluate(ours(NAME)).peer
+    assert stranger is not None
+    return asyncio.run(EdgeDiscovery(StaticResolver({}))(stranger))
+
+
+def once_too_often() -> Decision:
+    limits = TrafficLimits(connections=1)
+    peer = Discovery(OURS.authority, own=["fabrikam.com"], limits=limits).evaluate(ours(NAME)).peer
+    assert peer is not None
+    traffic = Traffic()
+    assert isinstance(traffic.enter(peer, 0), Meter)
+    fault = traffic.enter(peer, 0)
+    assert isinstance(fault, Fault)
+    return Decision.refuse_for(fault)
+
+
 CASES: dict[Code, Callable[[], Decision]] = {
     Code.CERTIFICATE_MISSING: lambda: judge(OURS, show()),
     Code.CERTIFICATE_MALFORMED: lambda: judge(
@@ -168,6 +206,11 @@ CASES: dict[Code, Callable[[], Decision]] = {
         OURS, show(make_leaf(ROOT, NAME), ROOT, ROOT, max_certificates=2)
     ),
     Code.PARTNER_UNKNOWN: lambda: judge(THEIRS, ours(NAME)),
+    Code.PARTNER_UNDISCOVERED: undiscovered,
+    Code.PARTNER_LIMIT: once_too_often,
+    Code.SENDER_UNVERIFIABLE: lambda: said_by(UNVERIFIED, "sip:anna@contoso.com"),
+    Code.SENDER_NOT_AUTHORIZED: lambda: said_by(OURS, "sip:anna@fabrikam.com"),
+    Code.SENDER_MALFORMED: lambda: said_by(OURS, "sip:anna@contoso.com@fabrikam.com"),
     Code.PIN_MISMATCH: lambda: judge(Pinned({"contoso.com": ["sha256:" + "00" * 32]}), ours(NAME)),
     Code.PATH_UNKNOWN_CA: lambda: judge(OURS, show(make_leaf(STRANGER, NAME))),
     Code.PATH_SIGNATURE: lambda: judge(OURS, show(make_leaf(make_ca("Contoso CA"), NAME))),

@@ -1,4 +1,4 @@
-"""siptls.wire.connection: both sides without I/O."""
+"""siptls.wire.connection and siptls.wire.link: both sides without I/O."""
 
 from __future__ import annotations
 

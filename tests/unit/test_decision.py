@@ -1,16 +1,13 @@
-"""Peers and decisions: laws, texts, plain data, and the error that carries a decision."""
+"""Peers and decisions: laws, texts, and plain data."""
 
 from __future__ import annotations
 
-import copy
 import datetime as dt
 import functools
 import hashlib
 import json
 import operator
-import pickle
 import re
-import ssl
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -22,21 +19,18 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siptls.errors import ConfigurationError, HandshakeError
+from siptls.errors import ConfigurationError
+from siptls.trust.account import TrafficLimits
+from siptls.trust.believed import BelievedName, Trust
 from siptls.trust.codes import Code
-from siptls.trust.decision import (
-    BelievedName,
-    Decision,
-    Peer,
-    PeerRefusedError,
-    Trust,
-    TrustLostError,
-    most_telling,
-)
+from siptls.trust.decision import Decision, Peer, most_telling
 from siptls.trust.evidence import Evidence, Role
 from siptls.trust.fault import Fault, describe
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.presented import NameKind
+from siptls.trust.refusal import PeerRefusedError
+from siptls.trust.senders import Claims
+from siptls.wire.message import Message
 
 ADDRESS = BelievedName("192.0.2.1", NameKind.IP, domain=False, authority="Contoso CA")
 SCHEMA = Path(__file__).parents[2] / "docs" / "reference" / "decision-schema.md"
@@ -87,20 +81,6 @@ peers = st.builds(
 )
 
 
-# ---------------------------------------------------------------- believed names
-
-
-def test_a_believed_name_tells_what_it_is_and_who_says_so() -> None:
-    assert str(URI) == "domain contoso.com (URI, by Contoso CA)"
-    assert str(HOST) == "host sip.contoso.com (DNS, by Contoso CA)"
-
-
-def test_a_believed_name_is_believed_as_little_as_possible_by_default() -> None:
-    name = BelievedName("contoso.com")
-    assert (name.kind, name.domain, name.host) == (NameKind.URI, True, False)
-    assert name.trust is Trust.PUBLIC
-
-
 # ---------------------------------------------------------------- peers
 
 
@@ -121,9 +101,9 @@ def test_the_names_of_a_peer_are_told_apart() -> None:
     assert one.hosts == {"sip.contoso.com", "edge.contoso.com"}
 
 
-@pytest.mark.parametrize("firmest", range(4))
+@pytest.mark.parametrize("firmest", range(5))
 def test_the_trust_of_a_peer_is_its_firmest(firmest: int) -> None:
-    grounds = [Trust.ENTERPRISE, Trust.PINNED, Trust.FEDERATED, Trust.PUBLIC]
+    grounds = list(Trust)
     names = [BelievedName("contoso.com", trust=trust) for trust in grounds[firmest:]]
     assert peer(*names).trust is grounds[firmest]
 
@@ -498,10 +478,16 @@ def test_plain_data_tells_all() -> None:
                     "host": False,
                     "authority": "Contoso CA",
                     "trust": "enterprise",
+                    "via": "",
+                    "verification": "always-verifiable",
                 }
             ],
             "users": [],
             "trust": "enterprise",
+            "trusted_server": False,
+            "relays": [],
+            "blocked": [],
+            "limits": None,
             "expires": "2031-06-01T12:00:00+00:00",
         },
         "evidence": {
@@ -521,27 +507,7 @@ def test_plain_data_tells_all() -> None:
     assert leaf["sha256"] == hashlib.sha256(der).hexdigest()
 
 
-# ---------------------------------------------------------------- the error
-
-
-def test_the_error_carries_the_decision_and_is_what_ssl_users_expect() -> None:
-    decision = Decision.refuse(Code.NAME_MISMATCH, "expected contoso.com")
-    error = PeerRefusedError(decision)
-    assert error.decision is decision
-    assert isinstance(error, HandshakeError)
-    assert isinstance(error, ssl.SSLCertVerificationError)
-    assert str(error) == f"name.mismatch: expected contoso.com; {Code.NAME_MISMATCH.advice}"
-
-
-def test_the_error_of_a_users_own_code_has_no_advice() -> None:
-    assert str(PeerRefusedError(Decision.refuse("mine", "closed"))) == "mine: closed"
-
-
-def test_the_error_can_be_copied_and_sent_to_another_process() -> None:
-    error = PeerRefusedError(Decision.refuse(Code.PATH_LIMIT, "too long"))
-    for twin in (copy.copy(error), pickle.loads(pickle.dumps(error))):
-        assert twin.decision == error.decision
-        assert str(twin) == str(error)
+# ---------------------------------------------------------------- what is told, and joined
 
 
 def test_nothing_that_is_told_can_forge_a_line() -> None:
@@ -810,12 +776,97 @@ def test_plain_data_has_the_documented_keys_and_no_others() -> None:
     }
 
 
-def test_a_lost_trust_is_told_with_its_decision() -> None:
-    decision = Decision.refuse(Code.PATH_EXPIRED, "it is over")
-    error = TrustLostError(decision)
-    assert "trusted no more" in str(error)
-    assert str(error).endswith("path.expired: it is over")
-    for twin in (copy.copy(error), pickle.loads(pickle.dumps(error))):
-        assert type(twin) is TrustLostError
-        assert twin.decision == decision
-        assert str(twin) == str(error)
+# ---------------------------------------------------------------- rights
+
+some_domains = st.frozensets(st.sampled_from(["contoso.com", "fabrikam.com", "*"]), max_size=2)
+limits = st.none() | st.builds(
+    TrafficLimits, messages_per_second=st.integers(1, 3), burst=st.integers(1, 3)
+)
+with_rights = st.builds(
+    evolve,
+    peers,
+    enterprise=some_domains,
+    trusted_server=st.booleans(),
+    relays=some_domains,
+    blocked=some_domains,
+    limits=limits,
+)
+
+
+@given(with_rights, with_rights)
+def test_the_rights_of_another_change_nothing_of_who_it_is(one: Peer, other: Peer) -> None:
+    """What is blocked stays so, and limits are given up for others only."""
+    got = one.with_rights_of(other)
+    kept = ("names", "trust", "chain", "expires", "users", "enterprise")
+    assert all(getattr(got, name) == getattr(one, name) for name in kept)
+    assert (got.trusted_server, got.relays) == (other.trusted_server, other.relays)
+    assert got.blocked == one.blocked | other.blocked
+    assert got.limits == (one.limits if other.limits is None else other.limits)
+    assert one.with_rights_of(one) == one
+
+
+@given(st.lists(with_rights, min_size=1, max_size=4), st.randoms(use_true_random=False))
+def test_a_union_has_the_rights_of_all_and_is_blocked_as_any(
+    some: list[Peer], shuffle: Any
+) -> None:
+    """In whatever order and grouping; its limits are the narrowest on the firmest ground."""
+    both = Peer.union(some)
+    assert both.trusted_server is any(one.trusted_server for one in some)
+    for right in ("enterprise", "relays", "blocked"):
+        assert getattr(both, right) == frozenset().union(*(getattr(one, right) for one in some))
+    firmest = [one.limits for one in some if one.trust is both.trust]
+    assert both.limits in firmest
+    told = [one for one in firmest if one is not None]
+    if told:
+        assert both.limits is not None
+        assert both.limits.messages_per_second == min(one.messages_per_second for one in told)
+    other = list(some)
+    shuffle.shuffle(other)
+    assert Peer.union(other) == functools.reduce(operator.or_, some) == both
+
+
+def test_a_stranger_beside_a_partner_does_not_narrow_him() -> None:
+    tight = TrafficLimits(messages_per_second=1)
+    partner = peer(BelievedName("fabrikam.com", trust=Trust.FEDERATED))
+    stranger = evolve(peer(BelievedName("a.example", trust=Trust.DISCOVERED)), limits=tight)
+    assert (partner | stranger).limits is None
+    assert (evolve(partner, limits=tight) | partner).limits == tight
+
+
+def test_what_a_peer_may_is_explained_and_told() -> None:
+    tight = TrafficLimits(messages_per_second=1)
+    one = evolve(
+        peer(URI),
+        trusted_server=True,
+        relays=frozenset({"b.example", "*"}),
+        blocked=frozenset({"c.example"}),
+        limits=tight,
+    )
+    text = Decision.accept(one, "well").explain()
+    assert "\n  is         a trusted server, may relay *, b.example\n" in text
+    assert f"\n  may send   {tight}\n" in text
+    bare = Decision.accept(evolve(one, relays=frozenset(), limits=None), "well").explain()
+    assert "\n  is         a trusted server\n" in bare
+    assert "may send" not in bare
+    data = Decision.accept(one, "well").to_dict()["peer"]
+    assert (data["trusted_server"], data["relays"], data["blocked"]) == (
+        True,
+        ["*", "b.example"],
+        ["c.example"],
+    )
+    assert data["limits"]["messages_per_second"] == 1
+    assert json.loads(json.dumps(data)) == data
+
+
+def test_a_peer_authorizes_a_message_and_what_was_read_from_it() -> None:
+    """The whole table is in ``test_authorization.py``."""
+    one = peer(URI)
+    for sender, code in (
+        ("bob@contoso.com", Code.ACCEPTED),
+        ("x@a.example", "sender.not-authorized"),
+    ):
+        head = f"MESSAGE sip:a@b.example SIP/2.0\r\nFrom: <sip:{sender}>\r\n\r\n"
+        message = Message(head.encode())
+        decision = one.authorize(message)
+        assert (decision.code, decision.by) == (code, "peer")
+        assert decision == one.authorize_claims(Claims.of(message))

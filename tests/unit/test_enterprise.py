@@ -237,7 +237,7 @@ def test_a_believed_name_is_on_the_list(believed: list[BelievedName], good: bool
     assert decision.accepted is good
     assert decision.by == "TrustedServers"
     assert decision.evidence is EVIDENCE
-    assert decision.peer == (peer if good else None)
+    assert decision.peer == (evolve(peer, trusted_server=True) if good else None)
     if not good:
         assert decision.code == Code.SERVER_NOT_LISTED
 
@@ -346,3 +346,110 @@ def test_the_explanation_of_a_server_that_is_not_listed(enterprise: Enterprise, 
 
 def test_an_enterprise_tells_whom_it_asks(enterprise: Enterprise) -> None:
     assert enterprise.authorities == {enterprise.authority}
+
+
+# ---------------------------------------------------------------- in whose name a server speaks
+
+RELAYS: Any = {"Edge.contoso.com": ["fabrikam.com"], "open.contoso.com": ["*", "Litware.example"]}
+RELAYING = TrustedServers(
+    ["sip.contoso.com", "edge.contoso.com", "open.contoso.com"], relays=RELAYS
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "relays"),
+    [
+        ("sip.contoso.com", set()),
+        ("edge.contoso.com", {"fabrikam.com"}),
+        ("open.contoso.com", {"*", "litware.example"}),
+    ],
+)
+def test_a_server_of_ours_relays_what_it_is_said_to(
+    enterprise: Enterprise, root: Made, name: str, relays: set[str]
+) -> None:
+    """And all of our own domains; in whatever form its name is presented."""
+    for names in ([name], ["sip:contoso.com", name]):
+        peer = (enterprise & RELAYING).evaluate(show(make_leaf(root, *names))).peer
+        assert peer is not None
+        assert peer.trusted_server
+        assert peer.relays == {"contoso.com", "contoso.net"} | relays
+
+
+def test_a_machine_of_two_names_relays_what_both_do(enterprise: Enterprise, root: Made) -> None:
+    leaf = make_leaf(root, "edge.contoso.com", "open.contoso.com")
+    peer = (enterprise & RELAYING).evaluate(show(leaf)).peer
+    assert peer is not None
+    assert peer.relays == {"contoso.com", "contoso.net", "fabrikam.com", "*", "litware.example"}
+
+
+def test_who_is_ours_and_on_no_list_has_no_rights(enterprise: Enterprise, root: Made) -> None:
+    peer = enterprise.evaluate(show(make_leaf(root, "edge.contoso.com"))).peer
+    assert peer is not None
+    assert peer.enterprise == {"contoso.com", "contoso.net"}
+    assert (peer.trusted_server, peer.relays) == (False, frozenset())
+
+
+@pytest.mark.parametrize("trust", [trust for trust in Trust if trust is not Trust.ENTERPRISE])
+def test_whoever_is_not_known_by_our_own_ca_relays_nothing(trust: Trust) -> None:
+    """Even if another of its names is, and if it says of itself that it is one of ours."""
+    ours = BelievedName("contoso.com", trust=Trust.ENTERPRISE)
+    listed = BelievedName("open.contoso.com", trust=trust)
+    peer = evolve(known(ours, listed), enterprise={"contoso.com"})
+    decision = RELAYING.check(peer, EVIDENCE)
+    assert decision.peer is not None
+    assert decision.peer.trusted_server
+    assert decision.peer.relays == frozenset()
+    firm = evolve(peer, names=[evolve(listed, trust=Trust.ENTERPRISE)])
+    checked = RELAYING.check(firm, EVIDENCE).peer
+    assert checked is not None
+    assert checked.relays == {"contoso.com", "*", "litware.example"}
+
+
+def test_what_another_condition_lets_relay_is_kept(enterprise: Enterprise, root: Made) -> None:
+    twice = TrustedServers(["edge.contoso.com"], relays={"edge.contoso.com": ["a.example"]})
+    leaf = make_leaf(root, "edge.contoso.com")
+    peer = (enterprise & RELAYING & twice).evaluate(show(leaf)).peer
+    assert peer is not None
+    assert peer.relays == {"contoso.com", "contoso.net", "fabrikam.com", "a.example"}
+
+
+def test_each_of_two_enterprises_is_relayed_by_its_own(root: Made, authority: Authority) -> None:
+    """A server that only one of our CAs knows says nothing in the name of the other's domains."""
+    second = Enterprise(["contoso.example"], Authority("second", [STRANGER.certificate]))
+    policy = (Enterprise(["contoso.com"], authority) | second) & RELAYING
+    peer = policy.evaluate(show(make_leaf(root, "sip.contoso.com"))).peer
+    assert peer is not None
+    assert peer.relays == {"contoso.com"}
+
+
+@pytest.mark.parametrize(
+    ("relays", "match"),
+    [
+        (["edge.contoso.com"], "relays= is by server.*not a list"),
+        ({"edge.contoso.com": "fabrikam.com"}, r"relayed domains are a list: write \['fabrikam"),
+        ({"edge.contoso.com": None}, "relayed domains are a list, not None"),
+        ({"edge.contoso.com": ["*.fabrikam.com"]}, "is no domain"),
+        ({"*": ["fabrikam.com"]}, "is no domain"),
+        ({"pc.contoso.com": ["fabrikam.com"]}, "pc.contoso.com, which is none of the trusted"),
+    ],
+)
+def test_faulty_relays_are_refused_when_built(relays: Any, match: str) -> None:
+    with pytest.raises(ConfigurationError, match=match):
+        TrustedServers(["edge.contoso.com"], relays=relays)
+
+
+def test_relays_are_canonical_and_a_value() -> None:
+    assert RELAYING.relays == {
+        "edge.contoso.com": {"fabrikam.com"},
+        "open.contoso.com": {"*", "litware.example"},
+    }
+    assert evolve(RELAYING) == RELAYING
+    assert hash(evolve(RELAYING)) == hash(RELAYING)
+    assert evolve(RELAYING, relays={}) != RELAYING
+
+
+def test_a_server_that_stands_twice_in_relays_is_told() -> None:
+    """In capitals, say: one of the lists would be lost."""
+    relays = {"edge.contoso.com": ["a.example"], "Edge.contoso.com": ["b.example"]}
+    with pytest.raises(ConfigurationError, match="twice"):
+        TrustedServers(["edge.contoso.com"], relays=relays)

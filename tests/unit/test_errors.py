@@ -28,8 +28,7 @@ from siptls.errors import (
     ResolutionError,
     SIPTLSError,
 )
-from siptls.trust.codes import Code
-from siptls.trust.decision import Decision, PeerRefusedError, TrustLostError
+from siptls.trust.refusal import PeerRefusedError, TrustLostError
 
 # ---------------------------------------------------------------- the tree
 
@@ -232,17 +231,3 @@ def test_a_closed_connection_is_copied_and_pickled_whole(orderly: bool) -> None:
     error = ConnectionClosedError("gone", orderly=orderly)
     for twin in (copy.copy(error), pickle.loads(pickle.dumps(error))):
         assert (str(twin), twin.orderly) == ("gone", orderly)
-
-
-# ---------------------------------------------------------------- the text for an operator
-
-
-@pytest.mark.parametrize("code", [code for code in Code if code is not Code.ACCEPTED])
-def test_the_text_of_our_own_refusal_ends_with_its_advice(code: Code) -> None:
-    error = PeerRefusedError(Decision.refuse(code, "so it is"))
-    assert str(error) == f"{code}: so it is; {code.advice}"
-
-
-def test_our_own_refusal_is_caught_as_a_failed_verification() -> None:
-    with pytest.raises(ssl.SSLCertVerificationError, match=r"path\.expired: it is over"):
-        raise PeerRefusedError(Decision.refuse(Code.PATH_EXPIRED, "it is over"))

@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from attrs import evolve
+from attrs import evolve, frozen
 from certificates import NOW, YEAR, Made, make_ca, make_leaf, raw, show
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +18,7 @@ from siptls import (
     Code,
     ConfigurationError,
     Decision,
+    Discovery,
     Enterprise,
     Evidence,
     Federation,
@@ -25,7 +26,9 @@ from siptls import (
     Partner,
     ReferenceIdentity,
     Role,
+    TrafficLimits,
     Trust,
+    Verification,
 )
 from siptls.trust.policy import judge
 
@@ -707,3 +710,421 @@ def test_a_federation_asks_the_authorities_of_its_partners(
     assert federation.authorities == both
     assert Federation(federation.partners[:1]).authorities == {authority(fabrikam)}
     assert federation.partners[1].authorities == {authority(northwind)}
+
+
+# ---------------------------------------------------------------- the three modes
+
+CAS = {
+    name: make_ca(f"{name.title()} CA")
+    for name in ("fabrikam", "northwind", "hoster", "cloud", "public", "shared", "unknown")
+}
+STRANGERS = TrafficLimits(messages_per_second=5)
+TIGHT = TrafficLimits(messages_per_second=1)
+
+
+def of(ca: str) -> Authority:
+    return Authority(CAS[ca].certificate.subject.rfc4514_string(), [CAS[ca].certificate])
+
+
+PARTNERS = [
+    Partner(["fabrikam.com", "fabrikam.net"], of("fabrikam")),
+    Partner(["northwind.example"], of("northwind"), limits=TIGHT),
+    Partner(["tailspin.example"], of("shared")),  # a CA that vouches for strangers, too
+    Partner(["eu.proseware.example"], of("northwind")),
+    # A fixed edge: one of his own, a hoster's that two of them share, and one below a wildcard.
+    Partner(["litware.example"], of("northwind"), edge="edge.litware.example"),
+    Partner(["adatum.example"], of("hoster"), edge="edge.hoster.example"),
+    Partner(["adventure.example"], of("hoster"), edge="edge.hoster.example", limits=TIGHT),
+    Partner(["fourth.example"], of("cloud"), edge="sip.cloud.example", names=NameRules.TEAMS),
+    Partner(["city.example"], of("shared"), edge="edge.shared.example"),
+]
+EVERYBODY = [of("public"), of("shared")]
+OTHERS: dict[str, Any] = {"own": ["contoso.com"], "limits": STRANGERS, "blocked": ["evil.example"]}
+MODES = {
+    "closed": Federation.closed(PARTNERS, blocked=["evil.example"]),
+    "discovering": Federation.discovering(PARTNERS, EVERYBODY, **OTHERS),
+    "open": Federation.open(EVERYBODY, **OTHERS),
+}
+
+
+@frozen
+class Is:
+    """Believed: for these domains, on this ground, within these limits."""
+
+    domains: frozenset[str]
+    trust: Trust
+    limits: TrafficLimits | None
+
+
+def listed_as(*names: str, limits: TrafficLimits | None = None) -> Is:
+    return Is(frozenset(names), Trust.FEDERATED, limits)
+
+
+def found_as(*names: str) -> Is:
+    return Is(frozenset(names), Trust.DISCOVERED, STRANGERS)
+
+
+OUT, MISMATCH, BLOCKED = Code.NAME_OUT_OF_SCOPE, Code.NAME_MISMATCH, Code.PARTNER_BLOCKED
+NO_CA, NOBODY = Code.PATH_UNKNOWN_CA, Code.PARTNER_UNKNOWN
+FABRIKAM, STRANGER = "sip:fabrikam.com", "sip:woodgrove.example"
+LITWARE_EDGE, HOSTER_EDGE = "edge.litware.example", "edge.hoster.example"
+LITWARE = listed_as(LITWARE_EDGE, "litware.example")
+HOSTED = listed_as("adatum.example", "adventure.example", limits=TIGHT)
+BOTH = found_as("woodgrove.example", "fabrikam.com")
+FOURTH, CITY = listed_as("fourth.example"), listed_as("city.example")
+ADATUM, ADVENTURE = listed_as("adatum.example"), listed_as("adventure.example", limits=TIGHT)
+
+# What the peer shows, and what a closed, a discovering and an open federation make of it.
+INBOUND: list[tuple[str, list[str], Is | Code, Is | Code, Is | Code]] = [
+    # A partner, and one with limits; nobody of them is known where nobody is listed.
+    ("fabrikam", [FABRIKAM], listed_as("fabrikam.com"), listed_as("fabrikam.com"), NO_CA),
+    (
+        "northwind",
+        ["sip:northwind.example"],
+        listed_as("northwind.example", limits=TIGHT),
+        listed_as("northwind.example", limits=TIGHT),
+        NO_CA,
+    ),
+    # A stranger.
+    ("public", [STRANGER], NOBODY, found_as("woodgrove.example"), found_as("woodgrove.example")),
+    ("unknown", [STRANGER], NOBODY, NO_CA, NO_CA),
+    # A blocked one, alone and beside others.
+    ("public", ["sip:evil.example"], BLOCKED, BLOCKED, BLOCKED),
+    ("public", [STRANGER, "x.evil.example"], BLOCKED, BLOCKED, BLOCKED),
+    ("fabrikam", [FABRIKAM, "sip:bob@evil.example"], BLOCKED, BLOCKED, BLOCKED),
+    # An impostor: the right name and a wrong CA.
+    ("public", [FABRIKAM], NO_CA, OUT, found_as("fabrikam.com")),
+    ("public", ["sip:eu.fabrikam.com"], NO_CA, OUT, found_as("eu.fabrikam.com")),
+    ("northwind", [FABRIKAM], OUT, OUT, NO_CA),
+    ("unknown", [FABRIKAM], NO_CA, NO_CA, NO_CA),
+    ("public", ["sip:contoso.com"], NOBODY, OUT, OUT),
+    ("public", ["sip.eu.contoso.com"], NOBODY, OUT, OUT),
+    ("fabrikam", ["sip:contoso.com"], OUT, OUT, NO_CA),
+    ("unknown", ["sip:contoso.com"], NOBODY, NO_CA, NO_CA),
+    # The right CA and a wrong name.
+    ("fabrikam", [STRANGER], OUT, OUT, NO_CA),
+    ("fabrikam", ["sip:com"], OUT, OUT, NO_CA),
+    # A stranger's name and a listed one.
+    (
+        "public",
+        [STRANGER, FABRIKAM],
+        NO_CA,
+        found_as("woodgrove.example"),
+        found_as("woodgrove.example", "fabrikam.com"),
+    ),
+    ("fabrikam", [STRANGER, FABRIKAM], *[listed_as("fabrikam.com")] * 2, NO_CA),
+    (
+        "shared",
+        [STRANGER, "sip:tailspin.example"],
+        listed_as("tailspin.example"),
+        listed_as("tailspin.example", "woodgrove.example"),
+        found_as("tailspin.example", "woodgrove.example"),
+    ),
+    # A name above a listed one is nobody's.
+    ("public", ["sip:proseware.example"], NOBODY, *[found_as("proseware.example")] * 2),
+    # A fixed edge, with and without the domain for which it stands.
+    (
+        "northwind",
+        ["edge.litware.example"],
+        LITWARE,
+        LITWARE,
+        NO_CA,
+    ),
+    (
+        "northwind",
+        ["sip:litware.example", "edge.litware.example"],
+        *[listed_as("litware.example")] * 2,
+        NO_CA,
+    ),
+    ("northwind", ["sip:litware.example"], MISMATCH, MISMATCH, NO_CA),
+    ("northwind", ["edge2.litware.example"], MISMATCH, MISMATCH, NO_CA),
+    ("fabrikam", ["edge.litware.example"], OUT, OUT, NO_CA),
+    # A hoster's edge stands for both of those who share it, and is no domain itself.
+    (
+        "hoster",
+        ["edge.hoster.example"],
+        HOSTED,
+        HOSTED,
+        NO_CA,
+    ),
+    ("hoster", ["edge2.hoster.example"], OUT, OUT, NO_CA),
+    (
+        "hoster",
+        [f"sip:{HOSTER_EDGE}", "sip:contoso.com", FABRIKAM],
+        HOSTED,
+        HOSTED,
+        NO_CA,
+    ),
+    ("public", ["edge.hoster.example"], NO_CA, OUT, found_as("edge.hoster.example")),
+    ("cloud", ["edge.hoster.example"], OUT, OUT, NO_CA),
+    (
+        "shared",
+        ["edge.shared.example"],
+        CITY,
+        CITY,
+        found_as("edge.shared.example"),
+    ),
+    # A wildcard is the edge below it, under rules that know wildcards.
+    ("cloud", ["*.cloud.example"], FOURTH, FOURTH, NO_CA),
+    ("cloud", ["*.example"], Code.NAME_NONE, Code.NAME_NONE, NO_CA),
+    ("hoster", ["*.hoster.example"], Code.NAME_NONE, Code.NAME_NONE, NO_CA),
+]
+
+
+def told(decision: Decision) -> Is | str:
+    peer = decision.peer
+    return decision.code if peer is None else Is(peer.domains, peer.trust, peer.limits)
+
+
+@pytest.mark.parametrize(("ca", "names", "closed", "discovering", "open_"), INBOUND)
+def test_who_is_believed_inbound(
+    ca: str, names: list[str], closed: Is | Code, discovering: Is | Code, open_: Is | Code
+) -> None:
+    evidence = show(make_leaf(CAS[ca], *names))
+    answers = {mode: told(judge(federation, evidence)) for mode, federation in MODES.items()}
+    assert answers == {"closed": closed, "discovering": discovering, "open": open_}
+
+
+# Whom we ask for, beside what he shows.
+OUTBOUND: list[tuple[str, str, list[str], Is | Code, Is | Code, Is | Code]] = [
+    ("fabrikam.com", "fabrikam", [FABRIKAM], *[listed_as("fabrikam.com")] * 2, NO_CA),
+    ("fabrikam.net", "fabrikam", [FABRIKAM], MISMATCH, MISMATCH, NO_CA),
+    ("woodgrove.example", "fabrikam", [FABRIKAM], MISMATCH, MISMATCH, NO_CA),
+    ("woodgrove.example", "public", [STRANGER], NOBODY, *[found_as("woodgrove.example")] * 2),
+    ("sip.woodgrove.example", "public", [STRANGER], NOBODY, MISMATCH, MISMATCH),
+    ("evil.example", "public", [STRANGER], BLOCKED, BLOCKED, BLOCKED),
+    ("a.evil.example", "fabrikam", [FABRIKAM], BLOCKED, BLOCKED, BLOCKED),
+    # An impostor: the right name and a wrong CA.
+    ("fabrikam.com", "public", [FABRIKAM], NO_CA, OUT, found_as("fabrikam.com")),
+    ("fabrikam.com", "northwind", [FABRIKAM], OUT, OUT, NO_CA),
+    ("fabrikam.com", "unknown", [FABRIKAM], NO_CA, NO_CA, NO_CA),
+    ("contoso.com", "public", ["sip:contoso.com"], NOBODY, OUT, OUT),
+    ("contoso.com", "fabrikam", ["sip:contoso.com"], OUT, OUT, NO_CA),
+    # The right CA and a wrong name.
+    ("fabrikam.com", "fabrikam", [STRANGER], OUT, OUT, NO_CA),
+    # A stranger's name and a listed one.
+    ("fabrikam.com", "public", [STRANGER, FABRIKAM], NO_CA, OUT, BOTH),
+    ("woodgrove.example", "fabrikam", [STRANGER, FABRIKAM], OUT, OUT, NO_CA),
+    # A fixed edge stands for the domain that we ask for, and is none.
+    ("litware.example", "northwind", ["edge.litware.example"], LITWARE, LITWARE, NO_CA),
+    ("litware.example", "northwind", ["sip:litware.example"], MISMATCH, MISMATCH, NO_CA),
+    ("litware.example", "hoster", ["edge.hoster.example"], MISMATCH, MISMATCH, NO_CA),
+    ("adatum.example", "hoster", ["edge.hoster.example"], ADATUM, ADATUM, NO_CA),
+    ("adventure.example", "hoster", ["edge.hoster.example"], ADVENTURE, ADVENTURE, NO_CA),
+    ("eu.adatum.example", "hoster", ["edge.hoster.example"], MISMATCH, MISMATCH, NO_CA),
+    ("edge.hoster.example", "hoster", ["edge.hoster.example"], MISMATCH, MISMATCH, NO_CA),
+    ("adatum.example", "public", ["edge.hoster.example"], NO_CA, OUT, MISMATCH),
+    ("fourth.example", "cloud", ["*.cloud.example"], FOURTH, FOURTH, NO_CA),
+    ("sip.cloud.example", "cloud", ["*.cloud.example"], MISMATCH, MISMATCH, NO_CA),
+    ("city.example", "shared", ["edge.shared.example"], CITY, CITY, MISMATCH),
+]
+
+
+@pytest.mark.parametrize(("reference", "ca", "names", "closed", "discovering", "open_"), OUTBOUND)
+def test_who_is_believed_outbound(  # noqa: PLR0917  a column each
+    reference: str,
+    ca: str,
+    names: list[str],
+    closed: Is | Code,
+    discovering: Is | Code,
+    open_: Is | Code,
+) -> None:
+    evidence = show(make_leaf(CAS[ca], *names), role="server", reference=reference)
+    answers = {mode: told(judge(federation, evidence)) for mode, federation in MODES.items()}
+    assert answers == {"closed": closed, "discovering": discovering, "open": open_}
+
+
+@pytest.mark.parametrize(
+    ("domain", "host", "ca", "code"),
+    [
+        ("fabrikam.com", "sip.woodgrove.example", "public", MISMATCH),
+        ("eu.fabrikam.com", "sip.woodgrove.example", "public", MISMATCH),
+        ("contoso.com", "sip.woodgrove.example", "public", MISMATCH),
+        ("fabrikam.com", "sip.northwind.example", "northwind", MISMATCH),
+        ("fabrikam.com", "edge.hoster.example", "hoster", MISMATCH),
+        ("northwind.example", "edge.hoster.example", "hoster", MISMATCH),
+        # The twins: his own machine, by his own CA; and a domain that is nobody's.
+        ("fabrikam.com", "sip.fabrikam.com", "fabrikam", Code.ACCEPTED),
+        ("eu.fabrikam.com", "sip.fabrikam.net", "fabrikam", Code.ACCEPTED),
+        ("adatum.example", "edge.hoster.example", "hoster", Code.ACCEPTED),
+        ("alpine.example", "sip.woodgrove.example", "public", Code.ACCEPTED),
+    ],
+)
+def test_a_host_that_dns_names_does_not_replace_a_partners_ca(
+    domain: str, host: str, ca: str, code: Code
+) -> None:
+    """Where DNS is trusted to name the machine, its own CA would vouch for it, and for a lie."""
+    reference = ReferenceIdentity(domain, host)
+    evidence = show(make_leaf(CAS[ca], host), role="server", reference=reference)
+    assert judge(MODES["discovering"], evidence).code == code
+
+
+def test_a_listed_domain_that_another_answers_for_is_told() -> None:
+    reference = ReferenceIdentity("fabrikam.com", "sip.northwind.example")
+    leaf = make_leaf(CAS["northwind"], "sip.northwind.example")
+    decision = MODES["closed"].evaluate(show(leaf, role="server", reference=reference))
+    assert decision.reason == (
+        "the peer has proven sip.northwind.example;"
+        " expected the partner of fabrikam.com (or its host sip.northwind.example)"
+    )
+    assert [part.accepted for part in decision.parts] == [True]
+
+
+def test_a_listed_domain_is_not_answered_for_by_who_merely_presents_it() -> None:
+    """Northwind's CA vouches for its own machine, and beside it for Fabrikam, who is asked."""
+    reference = ReferenceIdentity("fabrikam.com", "sip.northwind.example")
+    leaf = make_leaf(CAS["northwind"], "fabrikam.com", "sip.northwind.example")
+    decision = MODES["closed"].evaluate(show(leaf, role="server", reference=reference))
+    assert decision.code == MISMATCH
+    assert [part.accepted for part in decision.parts] == [False, True]
+
+
+def test_an_address_is_nobodys_partner() -> None:
+    reference = ReferenceIdentity.for_address("192.0.2.1")
+    evidence = show(make_leaf(CAS["fabrikam"], FABRIKAM), role="server", reference=reference)
+    assert judge(MODES["closed"], evidence).code == MISMATCH
+
+
+@pytest.mark.parametrize("blocked", ["adatum.example", "edge.hoster.example", "hoster.example"])
+def test_what_an_edge_stands_for_may_be_blocked(blocked: str) -> None:
+    """The certificate does not mention it; nor does a wildcard mention the edge below it."""
+    evidence = show(make_leaf(CAS["hoster"], "edge.hoster.example"))
+    decision = Federation(PARTNERS, blocked=[blocked]).evaluate(evidence)
+    assert decision.code == BLOCKED
+    wildcard = show(make_leaf(CAS["cloud"], "*.cloud.example"))
+    assert Federation(PARTNERS, blocked=["sip.cloud.example"]).evaluate(wildcard).code == BLOCKED
+    assert Federation(PARTNERS, blocked=["x.cloud.example"]).evaluate(wildcard).accepted
+
+
+def test_an_edge_is_a_host_and_its_domains_tell_of_it() -> None:
+    decision = MODES["closed"].evaluate(show(make_leaf(CAS["hoster"], "edge.hoster.example")))
+    assert decision.peer is not None
+    assert decision.peer.hosts == {"edge.hoster.example"}
+    assert {(one.name, one.via) for one in decision.peer.names} == {
+        ("edge.hoster.example", ""),
+        ("adatum.example", "edge.hoster.example"),
+        ("adventure.example", "edge.hoster.example"),
+    }
+
+
+def test_the_verification_of_a_partner_stands_at_its_names() -> None:
+    partner = Partner(
+        ["fabrikam.com"],
+        of("fabrikam"),
+        edge="edge.fabrikam.net",
+        verification=Verification.USE_SOURCE,
+    )
+    peer = partner.evaluate(show(make_leaf(CAS["fabrikam"], "edge.fabrikam.net"))).peer
+    assert peer is not None
+    assert {(one.name, one.verification) for one in peer.names} == {
+        ("fabrikam.com", Verification.USE_SOURCE),
+        ("edge.fabrikam.net", Verification.USE_SOURCE),
+    }
+
+
+NAMES_OF_ALL = st.sampled_from(
+    [
+        *("fabrikam.com", "northwind.example", "tailspin.example", "proseware.example"),
+        *("edge.litware.example", "litware.example", "edge.hoster.example", "*.hoster.example"),
+        *("*.cloud.example", "sip.cloud.example", "edge.shared.example", "contoso.com"),
+        *("woodgrove.example", "sip.contoso.com", "eu.proseware.example"),
+    ]
+)
+
+
+@given(
+    names=st.sets(NAMES_OF_ALL, min_size=1, max_size=5),
+    uri=st.booleans(),
+    ca=st.sampled_from(sorted(CAS)),
+    reference=st.none() | NAMES_OF_ALL.filter(lambda name: "*" not in name),
+    mode=st.sampled_from(["closed", "discovering"]),
+)
+def test_the_look_up_of_names_and_edges_is_a_short_cut(
+    names: set[str], uri: bool, ca: str, reference: str | None, mode: str
+) -> None:
+    """It gives what asking each partner gives; of a listed name, or edge, no more than that."""
+    sans = [
+        f"sip:{n}" if uri and "*" not in n and not n.startswith(("edge", "sip")) else n
+        for n in sorted(names)
+    ]
+    role = "client" if reference is None else "server"
+    evidence = show(make_leaf(CAS[ca], *sans), role=role, reference=reference)
+    each = [judge(partner, evidence).peer for partner in PARTNERS]
+    believed = frozenset().union(*(peer.names for peer in each if peer is not None))
+    peer = judge(MODES[mode], evidence).peer
+    got = frozenset() if peer is None else frozenset(peer.names)
+    assert {one for one in got if one.trust is Trust.FEDERATED} == believed
+    strange = {one.name for one in got if one.trust is not Trust.FEDERATED}
+    assert strange <= {"woodgrove.example", "proseware.example"}
+    assert not strange or (ca in ("public", "shared") and mode == "discovering")
+
+
+@pytest.mark.parametrize(
+    ("domain", "of_domain"),
+    [
+        ("fabrikam.com", 0),
+        ("a.b.Fabrikam.NET", 0),
+        ("sip:bob@northwind.example:5061", 1),
+        ("eu.proseware.example", 3),
+        ("proseware.example", None),
+        ("edge.hoster.example", None),
+        ("com", None),
+    ],
+)
+def test_the_partner_of_a_domain_is_found(domain: str, of_domain: int | None) -> None:
+    found = MODES["closed"].partner(domain)
+    assert found is (None if of_domain is None else PARTNERS[of_domain])
+    with pytest.raises(ConfigurationError):
+        MODES["closed"].partner("192.0.2.1")
+
+
+def test_the_modes_are_federations() -> None:
+    assert MODES["closed"] == Federation(PARTNERS, blocked=["evil.example"])
+    assert MODES["closed"].discovery is None
+    assert MODES["open"].partners == ()
+    for mode in ("discovering", "open"):
+        discovery = MODES[mode].discovery
+        assert discovery == Discovery(EVERYBODY, own=["contoso.com"], limits=STRANGERS)
+    assert MODES["open"].authorities == set(EVERYBODY)
+    known = {partner.authority for partner in PARTNERS}
+    assert MODES["discovering"].authorities == known | set(EVERYBODY)
+    free = Federation.open(of("public"), own=["contoso.com"])
+    assert free.blocked is None
+    assert free.discovery is not None
+    assert free.discovery.limits == TrafficLimits()
+
+
+def test_a_federation_puts_what_is_blocked_on_whom_it_believes() -> None:
+    for mode, federation in MODES.items():
+        ca, name = ("public", STRANGER) if mode == "open" else ("fabrikam", FABRIKAM)
+        peer = federation.evaluate(show(make_leaf(CAS[ca], name))).peer
+        assert peer is not None
+        assert peer.blocked == {"evil.example"}
+    peer = Federation(PARTNERS).evaluate(show(make_leaf(CAS["fabrikam"], FABRIKAM))).peer
+    assert peer is not None
+    assert peer.blocked == frozenset()
+
+
+def test_a_ca_that_vouches_for_everybody_is_no_partners(asked: list[str]) -> None:
+    """A stranger's certificate of the public CA is not traced to the partner that uses it, too."""
+    decision = MODES["discovering"].evaluate(show(make_leaf(CAS["shared"], "sip:contoso.com")))
+    assert decision.code == OUT
+    assert [part.by for part in decision.parts] == ["any of"]
+    assert asked == ["CN=Public CA", "CN=Shared CA"]
+
+
+@pytest.mark.parametrize("wrong", ["", "*.example", "192.0.2.1", "sip:edge.example"])
+def test_an_edge_is_one_host(wrong: str) -> None:
+    with pytest.raises(ConfigurationError):
+        Partner(["fabrikam.com"], of("fabrikam"), edge=wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"limits": 20}, {"verification": "use-source"}])
+def test_the_options_of_a_partner_have_their_kinds(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        Partner(["fabrikam.com"], of("fabrikam"), **wrong)
+
+
+def test_a_discovery_is_one() -> None:
+    with pytest.raises(ConfigurationError, match="Discovery"):
+        Federation(PARTNERS, discovery=of("public"))  # type: ignore[arg-type]

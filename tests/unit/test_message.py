@@ -7,11 +7,12 @@ from typing import Any
 
 import attrs
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from sip import request
 
-from siptls import ConfigurationError, FramingError, Message
+from siptls import ConfigurationError, Decision, FramingError, Message
 
 REQUEST = (
     b"INVITE sip:bob@contoso.com SIP/2.0\r\n"
@@ -376,3 +377,51 @@ def test_a_to_of_open_brackets_and_quotes_is_read_in_linear_time(hostile: str) -
 def test_the_request_of_our_tests_is_one() -> None:
     message = Message(request("MESSAGE", number=3, body=b"x"))
     assert (message.method, message.header("Call-ID")) == ("MESSAGE", "3@client.example")
+
+
+# ---------------------------------------------------------------- the decision about its sender
+
+
+def test_a_403_tells_the_code_and_nothing_else() -> None:
+    refusal = Decision.refuse("sender.not-authorized", "a secret of ours")
+    asked = evolve(Message(request()), decision=refusal)
+    answer = asked.forbid()
+    assert answer is not None
+    assert answer.start_line == "SIP/2.0 403 Forbidden"
+    assert answer.headers("Warning") == ('399 siptls "sender.not-authorized"',)
+    assert answer.header("Call-ID") == asked.header("Call-ID")
+    assert b"secret" not in answer.data
+    assert Message(request()).forbid(refusal) == answer
+
+
+@pytest.mark.parametrize("code", ['app"\r\nEvil: 1', "Ä", ""])
+def test_a_403_without_a_code_that_may_stand_there(code: str) -> None:
+    answer = Message(request()).forbid(Decision.refuse(code, "no"))
+    assert answer is not None
+    assert answer.headers("Warning") == ()
+    assert Message(request()).forbid() == answer
+
+
+@pytest.mark.parametrize("data", [request("ACK"), Message(request()).reply(200, "OK").data])
+def test_nothing_forbids_an_ack_or_a_response(data: bytes) -> None:
+    assert Message(data).forbid() is None
+
+
+def test_a_decision_is_no_part_of_equality() -> None:
+    judged = evolve(Message(request()), decision=Decision.refuse("a.b", "no"))
+    assert judged == Message(request())
+    assert judged.decision is not None
+    assert Message(request()).decision is None
+
+
+@pytest.mark.parametrize(
+    ("start", "uri"),
+    [
+        ("OPTIONS sip:bob@contoso.com SIP/2.0", "sip:bob@contoso.com"),
+        ("OPTIONS  SIP/2.0", ""),
+        ("OPTIONS", ""),
+        ("SIP/2.0 200 OK", ""),
+    ],
+)
+def test_the_request_uri(start: str, uri: str) -> None:
+    assert Message(f"{start}\r\n\r\n".encode()).uri == uri

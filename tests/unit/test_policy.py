@@ -35,6 +35,7 @@ from siptls import (
     Peer,
     ReferenceIdentity,
     Role,
+    TrafficLimits,
     Trust,
     TrustedServers,
     TrustPolicy,
@@ -922,3 +923,91 @@ def test_what_is_no_policy_is_refused_as_one(value: object) -> None:
     with pytest.raises(ConfigurationError, match="a TrustPolicy is needed") as refused:
         require_policy(value)
     assert f"not {kind_of(value)}:" in str(refused.value)
+
+
+# ---------------------------------------------------------------- rights that conditions give
+
+domains_of_rights = st.frozensets(st.sampled_from([*DOMAINS, "*"]), max_size=2)
+rights = st.fixed_dictionaries(
+    {
+        "trusted_server": st.booleans(),
+        "relays": domains_of_rights,
+        "blocked": st.frozensets(st.sampled_from(DOMAINS), max_size=2),
+        "limits": st.none() | st.builds(TrafficLimits, messages_per_second=st.integers(1, 9)),
+        "enterprise": st.frozensets(st.sampled_from(DOMAINS), max_size=2),
+    }
+)
+
+
+@frozen
+class Gives:
+    """A condition that makes another peer of the one it was given."""
+
+    names: frozenset[str]
+    trust: Trust
+    rights: dict[str, Any]
+
+    def check(self, peer: Peer, evidence: Evidence, /) -> Decision:
+        names = [BelievedName(name, trust=self.trust) for name in sorted(self.names)]
+        users = [f"eve@{name}" for name in self.names]
+        return Decision.accept(Peer(names, (), NOW + 9 * YEAR, users, **self.rights), "so be it")
+
+
+giving = st.builds(
+    Gives, st.frozensets(st.sampled_from(DOMAINS), min_size=1), st.sampled_from(Trust), rights
+)
+
+
+@given(believing, rights, st.lists(giving, min_size=1, max_size=3), st.booleans(), evidences)
+def test_a_condition_that_makes_another_peer_adds_no_name(
+    policy: Believes,
+    before: dict[str, Any],
+    parts: list[Gives],
+    together: bool,
+    evidence: Evidence,
+) -> None:
+    """One after the other, or as one: who it is, on what ground, and until when, is the policy's.
+
+    And what was blocked before, or by any of them, is blocked.
+    """
+    alone = judge(policy, evidence)
+    first = Gives(frozenset({"a.example"}), Trust.PUBLIC, before)
+    conditions: list[Condition] = [AllOf([first, *parts])] if together else [first, *parts]
+    restricted: TrustPolicy = policy
+    for condition in conditions:
+        restricted = Restricted(restricted, condition)
+    decision = judge(restricted, evidence)
+    assert decision.accepted is alone.accepted
+    if decision.peer is None or alone.peer is None:
+        return
+    peer = decision.peer
+    kept = ("names", "trust", "chain", "expires", "users", "enterprise")
+    assert all(getattr(peer, name) == getattr(alone.peer, name) for name in kept)
+    given_rights = [before, *(part.rights for part in parts)]
+    assert peer.blocked == frozenset().union(*(one["blocked"] for one in given_rights))
+    assert (peer.trusted_server, peer.relays) == (
+        parts[-1].rights["trusted_server"],
+        parts[-1].rights["relays"],
+    )
+    limits = [one["limits"] for one in given_rights if one["limits"] is not None]
+    assert peer.limits == (limits[-1] if limits else None)
+
+
+def test_the_rights_of_a_condition_are_given_if_every_one_holds() -> None:
+    """What one gives, the next one sees; and who is refused has none."""
+    seen: list[Peer] = []
+
+    class Looks:
+        def check(self, peer: Peer, evidence: Evidence, /) -> Decision:
+            seen.append(peer)
+            return Decision.accept(peer, "seen")
+
+    gives = Gives(frozenset({"x.example"}), Trust.ENTERPRISE, {"trusted_server": True})
+    policy = Believes({"a.example"})
+    for condition in (AllOf([gives, Looks()]), AllOf([gives, Looks(), Fails()])):
+        decision = Restricted(policy, condition).evaluate(EVIDENCE)
+        assert decision.accepted is (len(condition.parts) == 2)
+    assert [(peer.trusted_server, peer.domains) for peer in seen] == [(True, {"a.example"})] * 2
+    peer = Restricted(Restricted(policy, gives), Looks()).evaluate(EVIDENCE).peer
+    assert peer is not None
+    assert peer.trusted_server

@@ -12,7 +12,18 @@ from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siptls import Authority, Code, ConfigurationError, Decision, NameKind, NameRules, Role, Trust
+from siptls import (
+    Authority,
+    Code,
+    ConfigurationError,
+    Decision,
+    NameKind,
+    NameRules,
+    Role,
+    TrafficLimits,
+    Trust,
+    Verification,
+)
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.scope import Scope, Voucher, as_scope
 
@@ -619,3 +630,176 @@ def test_the_names_are_read_once_for_all_who_are_asked(
         for name in ("contoso.com", "fabrikam.com", "a.example"):
             evolve(voucher, scope=Scope([name]), rules=rules).judge(evidence)
     assert counts == [NameRules.RFC5922, NameRules.OCS]
+
+
+# ---------------------------------------------------------------- what is somebody else's
+
+
+@pytest.fixture(scope="module")
+def anybody(voucher: Voucher) -> Voucher:
+    return evolve(voucher, scope=None, trust=Trust.PUBLIC, excluded=Scope(["fabrikam.com"]))
+
+
+def test_an_excluded_name_is_dropped_and_the_others_are_believed(
+    root: Made, anybody: Voucher
+) -> None:
+    leaf = make_leaf(root, "sip:a.example", "sip:fabrikam.com", "sip.eu.fabrikam.com")
+    decision = anybody.judge(show(leaf))
+    assert decision.peer is not None
+    assert decision.peer.domains | decision.peer.hosts == {"a.example"}
+    assert noted(decision, "dropped") == 2
+    alone = anybody.judge(show(make_leaf(root, "sip:fabrikam.com")))
+    assert alone.code == Code.NAME_OUT_OF_SCOPE
+    assert "neither ours nor a listed partner's" in alone.reason
+
+
+def test_an_excluded_domain_has_no_users(root: Made, anybody: Voucher) -> None:
+    """Not even of one who has proven the domain above it."""
+    narrow = evolve(anybody, excluded=Scope(["eu.a.example"]))
+    leaf = make_leaf(root, "sip:a.example", "sip:bob@a.example", "sip:eve@eu.a.example")
+    peer = narrow.judge(show(leaf)).peer
+    assert peer is not None
+    assert peer.users == {"bob@a.example"}
+
+
+@pytest.mark.parametrize("expected", ["fabrikam.com", "eu.fabrikam.com"])
+def test_nobody_answers_for_an_excluded_domain_by_a_host(
+    root: Made, anybody: Voucher, expected: str
+) -> None:
+    leaf = make_leaf(root, "sip.a.example")
+    asked = show(leaf, **expecting(expected, "sip.a.example"))
+    assert anybody.judge(asked).code == Code.NAME_MISMATCH
+    assert evolve(anybody, excluded=None).judge(asked).accepted
+
+
+# ---------------------------------------------------------------- a fixed edge
+
+EDGE = "edge.hoster.example"
+
+
+@pytest.fixture(scope="module")
+def edged(voucher: Voucher) -> Voucher:
+    scope = Scope(["contoso.com", "contoso.net"])
+    return evolve(voucher, by="Partner", trust=Trust.FEDERATED, scope=scope, edge=EDGE)
+
+
+@pytest.mark.parametrize("names", [[EDGE], ["sip:" + EDGE], ["sip:a.example", EDGE]])
+def test_an_edge_stands_for_all_domains_and_is_a_machine(
+    root: Made, edged: Voucher, names: list[str]
+) -> None:
+    """Its own name is no domain of those whose edge it is, in whatever form it is presented."""
+    decision = edged.judge(show(make_leaf(root, *names)))
+    assert decision.peer is not None
+    assert decision.peer.domains == {"contoso.com", "contoso.net"}
+    assert decision.peer.hosts == {EDGE}
+    assert {one.via for one in decision.peer.names if one.domain} == {EDGE}
+    assert decision.reason == f"Contoso CA vouches for {EDGE}"
+
+
+def test_a_domain_that_stands_in_the_certificate_is_believed_by_itself(
+    root: Made, edged: Voucher
+) -> None:
+    peer = edged.judge(show(make_leaf(root, "sip:contoso.com", EDGE))).peer
+    assert peer is not None
+    assert {(one.name, one.via) for one in peer.names if one.domain} == {
+        ("contoso.com", ""),
+        ("contoso.net", EDGE),
+    }
+
+
+def test_an_edge_of_ones_own_domain_is_a_domain_as_well(root: Made, edged: Voucher) -> None:
+    own = evolve(edged, edge="edge.contoso.com")
+    peer = own.judge(show(make_leaf(root, "edge.contoso.com"))).peer
+    assert peer is not None
+    assert peer.domains == {"edge.contoso.com", "contoso.com", "contoso.net"}
+    assert peer.hosts == {"edge.contoso.com"}
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [
+        (["sip:contoso.com"], Code.NAME_MISMATCH),
+        (["sip:contoso.com", "edge2.hoster.example"], Code.NAME_MISMATCH),
+        (["sip:contoso.com", f"x.{EDGE}"], Code.NAME_MISMATCH),
+        (["hoster.example"], Code.NAME_OUT_OF_SCOPE),
+        (["*.hoster.example"], Code.NAME_NONE),
+        ([f"sip:bob@{EDGE}"], Code.NAME_NONE),
+    ],
+)
+def test_who_does_not_prove_the_edge_is_not_the_partner(
+    root: Made, edged: Voucher, names: list[str], code: Code
+) -> None:
+    decision = edged.judge(show(make_leaf(root, *names)))
+    assert decision.code == code
+    if code is Code.NAME_MISMATCH:
+        assert decision.fault is not None
+        assert decision.fault.expected == f"the edge {EDGE}"
+        assert decision.fault.rule == "edge= of Partner"
+
+
+@pytest.mark.parametrize(
+    ("expected", "code"),
+    [
+        (("contoso.com", None), Code.ACCEPTED),
+        (("contoso.net", None), Code.ACCEPTED),
+        (("contoso.com", EDGE), Code.ACCEPTED),
+        (("contoso.com", "other.example"), Code.ACCEPTED),
+        (("eu.contoso.com", None), Code.NAME_MISMATCH),
+        ((EDGE, None), Code.NAME_MISMATCH),
+        ((EDGE, EDGE), Code.NAME_MISMATCH),
+        (("a.example", None), Code.NAME_MISMATCH),
+    ],
+)
+@pytest.mark.parametrize("presented", [EDGE, "*.hoster.example"])
+def test_an_edge_answers_for_its_domains_and_not_for_itself(
+    root: Made,
+    edged: Voucher,
+    presented: str,
+    expected: tuple[str, str | None],
+    code: Code,
+) -> None:
+    teams = evolve(edged, rules=NameRules.TEAMS)
+    evidence = show(make_leaf(root, presented), **expecting(*expected))
+    assert teams.judge(evidence).code == code
+
+
+def test_an_address_is_expected_of_no_edge(root: Made, edged: Voucher) -> None:
+    expected = ReferenceIdentity.for_address("192.0.2.1")
+    evidence = show(make_leaf(root, EDGE), role="server", reference=expected)
+    for rules in (NameRules.RFC5922, NameRules.RFC9525):
+        assert evolve(edged, rules=rules).judge(evidence).code == Code.NAME_MISMATCH
+
+
+def test_an_impostor_of_the_edge_concerns_us(edged: Voucher) -> None:
+    stranger = make_ca("Other")
+    for name, concerned in ((EDGE, True), ("sip:contoso.net", True), ("hoster.example", False)):
+        assert edged.judge(show(make_leaf(stranger, name))).concerned is concerned
+
+
+def test_an_edge_of_anybody_stands_for_nobody_else(root: Made, edged: Voucher) -> None:
+    """Without a scope there are no domains for which it could stand."""
+    peer = evolve(edged, scope=None).judge(show(make_leaf(root, EDGE))).peer
+    assert peer is not None
+    assert peer.domains == peer.hosts == {EDGE}
+
+
+def test_what_the_peer_may_is_on_the_peer(root: Made, edged: Voucher) -> None:
+    limits = TrafficLimits(messages_per_second=1)
+    one = evolve(edged, limits=limits, verification=Verification.USE_SOURCE)
+    peer = one.judge(show(make_leaf(root, EDGE))).peer
+    assert peer is not None
+    assert peer.limits == limits
+    assert {name.verification for name in peer.names} == {Verification.USE_SOURCE}
+    assert peer.enterprise == frozenset()
+
+
+def test_only_our_own_authority_makes_one_of_ours(root: Made, voucher: Voucher) -> None:
+    evidence = show(make_leaf(root, "sip:eu.contoso.com"))
+    for change, ours in (
+        ({}, {"contoso.com"}),
+        ({"trust": Trust.FEDERATED}, frozenset()),
+        ({"scope": None}, frozenset()),
+    ):
+        peer = evolve(voucher, **change).judge(evidence).peer
+        assert peer is not None
+        assert peer.enterprise == ours

@@ -15,8 +15,8 @@ from siptls.errors import (
     SIPTLSError,
 )
 from siptls.transports.resolution import Target
-from siptls.trust.decision import PeerRefusedError
 from siptls.trust.names import SIPURI, ReferenceIdentity
+from siptls.trust.refusal import PeerRefusedError
 from siptls.wire.telling import Address
 
 __all__ = ["closed_by_us", "cut_short", "failure", "no_answer", "not_reached", "port_of", "without"]

@@ -12,14 +12,16 @@ from siptls.transports.reuse import Terms, Wanted
 from siptls.trust.dnstrust import IS_DNS_TRUST, DNSTrust
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy, require_policy
-from siptls.wire.connection import ClientConnection, Timer
+from siptls.wire.connection import ClientConnection
 from siptls.wire.credential import IS_CREDENTIAL, Credential
 from siptls.wire.deadlines import check_keep_alive
 from siptls.wire.hello import ALPN, IS_ALPN
 from siptls.wire.inforce import InForce
 from siptls.wire.limits import Limits
+from siptls.wire.link import Timer
 from siptls.wire.resumption import Sessions
 from siptls.wire.telling import Address
+from siptls.wire.traffic import Traffic
 
 __all__ = ["Outgoing"]
 
@@ -39,6 +41,8 @@ class Outgoing:
         alpn: Whether ``sip/2`` is agreed on.
         keep_alive: The longest time between two pings of ours; None for none.
         resume: Whether sessions may be resumed.
+        traffic: Counts what federated peers send.
+        authorize: Whether each message comes with a decision about its sender.
 
     Raises:
         ConfigurationError: One of them is none.
@@ -53,6 +57,8 @@ class Outgoing:
     alpn: ALPN
     keep_alive: float | None
     resume: bool = field(validator=Kind(bool, "write resume=True"))
+    traffic: Traffic
+    authorize: bool
     _sessions: Sessions = field(init=False, factory=Sessions, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -83,6 +89,8 @@ class Outgoing:
             keep_alive=self.keep_alive,
             timer=timer,
             sessions=self._current_sessions(),
+            traffic=self.traffic,
+            authorize=self.authorize,
         )
         core.follow(self.in_force)
         return core

@@ -10,14 +10,17 @@ from attrs import evolve, field, frozen
 from siptls.arguments import Kind
 from siptls.errors import ConfigurationError
 from siptls.transports.reuse import ConnectionPool, Held, Terms
+from siptls.trust.decision import Decision
 from siptls.trust.policy import TrustPolicy, require_policy
-from siptls.wire.connection import ServerConnection, Timer
+from siptls.wire.connection import ServerConnection
 from siptls.wire.credential import Credential, as_credentials
 from siptls.wire.hello import ALPN
 from siptls.wire.inforce import InForce
 from siptls.wire.limits import Limits
+from siptls.wire.link import Timer
 from siptls.wire.resumption import Sessions
-from siptls.wire.telling import Address
+from siptls.wire.telling import Address, OnRefused
+from siptls.wire.traffic import Traffic
 
 __all__ = ["Service", "require_one_handler"]
 
@@ -34,6 +37,8 @@ class Service:
         alpn: Whether ``sip/2`` is agreed on.
         keep_alive: The longest time between two pings of ours; None for none.
         resume: Whether sessions may be resumed.
+        traffic: Counts what federated peers send.
+        authorize: Whether each message comes with a decision about its sender.
 
     Raises:
         ConfigurationError: Mutual without a policy.
@@ -47,6 +52,8 @@ class Service:
     alpn: ALPN
     keep_alive: float | None
     resume: bool = field(validator=Kind(bool, "write resume=True"))
+    traffic: Traffic
+    authorize: bool
     _sessions: Sessions = field(init=False, factory=Sessions, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -66,6 +73,8 @@ class Service:
             alpn=self.alpn,
             keep_alive=self.keep_alive,
             sessions=self._current_sessions(),
+            traffic=self.traffic,
+            authorize=self.authorize,
         )
         core.follow(self.in_force)
         return core
@@ -94,6 +103,16 @@ class Service:
                     " make an MTLSServerTransport"
                 )
         return self if credential is None else evolve(self, credential=credential)
+
+    def remembering(self, on_refused: OnRefused | None) -> OnRefused:
+        """Have a refused certificate remembered before the application is told of it."""
+
+        def told(decision: Decision, address: Address | None) -> None:
+            self.traffic.refuse(decision)
+            if on_refused is not None:
+                on_refused(decision, address)
+
+        return told
 
     def share(self, connection: Held, pool: ConnectionPool[Held]) -> None:
         """Let requests go back over a connection whose client has proven a name."""

@@ -20,7 +20,7 @@ from attrs import field, frozen
 
 from siptls.arguments import Kind
 from siptls.errors import Attempt, ConfigurationError, ConnectionClosedError, SIPTLSError
-from siptls.trust.decision import PeerRefusedError
+from siptls.trust.refusal import PeerRefusedError
 from siptls.wire.telling import Address
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from siptls.trust.codes import Code
 from siptls.trust.decision import Decision, Peer
@@ -40,7 +40,8 @@ def blocked_fault(blocked: Scope, evidence: Evidence, peer: Peer | None = None) 
 class Blocked(CombinableCondition):
     """Holds if no name of the peer is in a blocked domain: presented, expected or believed.
 
-    A name that is malformed counts, too.
+    A name that is malformed counts, too. Nor may any peer speak in the name of a blocked domain
+    (`Peer.authorize`).
 
     ``(enterprise | federation) & Blocked(["evil.example"])`` stands above all of them; a
     `Federation` has ``blocked=`` of its own.
@@ -60,4 +61,5 @@ class Blocked(CombinableCondition):
         if fault is not None:
             return Decision.refuse_for(fault, by="Blocked", evidence=evidence)
         reason = "none of its names is blocked"
+        peer = evolve(peer, blocked=peer.blocked | self.domains.domains)
         return Decision.accept(peer, reason, by="Blocked", evidence=evidence)

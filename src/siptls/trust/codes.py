@@ -18,6 +18,7 @@ class Code(StrEnum):
     CERTIFICATE_MALFORMED = "certificate.malformed"
     PATH_LIMIT = "path.limit"
     PARTNER_UNKNOWN = "partner.unknown"
+    PARTNER_UNDISCOVERED = "partner.undiscovered"
     PIN_MISMATCH = "pin.mismatch"
     PATH_UNKNOWN_CA = "path.unknown-ca"
     PATH_SIGNATURE = "path.signature"
@@ -30,7 +31,11 @@ class Code(StrEnum):
     NAME_NONE = "name.none"
     NAME_OUT_OF_SCOPE = "name.out-of-scope"
     NAME_MISMATCH = "name.mismatch"
+    SENDER_UNVERIFIABLE = "sender.unverifiable"
+    SENDER_NOT_AUTHORIZED = "sender.not-authorized"
+    SENDER_MALFORMED = "sender.malformed"
     SERVER_NOT_LISTED = "server.not-listed"
+    PARTNER_LIMIT = "partner.limit"
     PATH_REVOKED = "path.revoked"
     PARTNER_BLOCKED = "partner.blocked"
     POLICY_ERROR = "policy.error"
@@ -63,6 +68,10 @@ _ADVICE: dict[Code, str] = {
     Code.PARTNER_UNKNOWN: (
         "if this is meant to be a partner, add a Partner with its domains and its CA"
     ),
+    Code.PARTNER_UNDISCOVERED: (
+        "have the partner publish an SRV record _sipfederationtls._tcp.DOMAIN that names its edge;"
+        " or add it as a Partner, who needs none"
+    ),
     Code.PIN_MISMATCH: (
         "if the peer has a new certificate, learn its SHA-256 over a channel that you trust, and"
         " pin that, too; otherwise this is an impostor"
@@ -84,6 +93,10 @@ _ADVICE: dict[Code, str] = {
         "give the authority's Revocation a current CRL of the CA that has issued it, or an OCSP"
         " response, or a source that may fetch them; or have the server staple one"
     ),
+    Code.PARTNER_LIMIT: (
+        "if this peer is to do more, list it as a Partner, or give it other TrafficLimits; what it"
+        " has done stands in the FederationReport"
+    ),
     Code.PATH_REVOKED: (
         "the CA has taken this certificate back: do not trust its key, and have the peer get a new"
         " one"
@@ -99,6 +112,18 @@ _ADVICE: dict[Code, str] = {
     Code.NAME_MISMATCH: (
         "connect to a name that the certificate presents, or have the certificate issued for the"
         " name that is expected; host= and port= choose where to connect without changing whom"
+    ),
+    Code.SENDER_UNVERIFIABLE: (
+        "nobody has vouched for this user: treat the message as a stranger's, or answer 403; if the"
+        " partner's server is to be believed, change its Verification"
+    ),
+    Code.SENDER_NOT_AUTHORIZED: (
+        "answer 403 to what a peer says in the name of another domain (RFC 3261 §26.3.2.2); if it"
+        " is a server of ours that may relay that domain, add it to relays= of TrustedServers"
+    ),
+    Code.SENDER_MALFORMED: (
+        "answer 400 or 403: the header field cannot be read with certainty, so that two servers"
+        " could read two senders; have the peer's software mended"
     ),
     Code.SERVER_NOT_LISTED: "if this server is meant to be trusted, add its FQDN to TrustedServers",
     Code.PARTNER_BLOCKED: "the domain is blocked on purpose; take it off the list if that is over",

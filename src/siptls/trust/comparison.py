@@ -16,9 +16,10 @@ from attrs import evolve, field, frozen
 
 from siptls.arguments import check_list, kind_of
 from siptls.errors import ConfigurationError
-from siptls.trust.decision import Decision, evidence_dict, shown_names
+from siptls.trust.decision import Decision
 from siptls.trust.evidence import Evidence
 from siptls.trust.names import listed, printable
+from siptls.trust.plain import evidence_dict, shown_names
 from siptls.trust.policy import TrustPolicy, judge, require_policy
 
 __all__ = ["Comparison", "Difference", "DifferenceKind", "compare", "judge_apart"]

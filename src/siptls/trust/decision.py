@@ -6,80 +6,33 @@ A `Decision` is a tree: a combined policy keeps the decision of each of its part
 
 from __future__ import annotations
 
-import hashlib
-import ssl
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from attrs import field, frozen
+from attrs import asdict, astuple, evolve, field, frozen
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from siptls.arguments import check_list, kind_of
-from siptls.errors import ConfigurationError, ConnectionClosedError, HandshakeError
+from siptls.errors import ConfigurationError
+from siptls.trust.account import TrafficLimits
+from siptls.trust.authorization import Voice
+from siptls.trust.believed import FIRMNESS, BelievedName, Trust
 from siptls.trust.codes import Code
 from siptls.trust.evidence import Evidence
-from siptls.trust.fault import Fault, describe, serial_number
+from siptls.trust.fault import Fault, describe
 from siptls.trust.names import ReferenceIdentity, listed, parents, printable
+from siptls.trust.plain import as_line, certificate_dict, evidence_dict, fault_dict, shown_names
 from siptls.trust.presented import NameKind
+from siptls.trust.senders import Claims, HasHeaders
 
-__all__ = [
-    "BelievedName",
-    "Decision",
-    "Peer",
-    "PeerRefusedError",
-    "Trust",
-    "TrustLostError",
-    "evidence_dict",
-    "most_telling",
-    "shown_names",
-]
+__all__ = ["Decision", "Peer", "most_telling"]
 
 
-# Characters of a reason or a note. Ours are shorter; a user's policy may say more.
-_MAX_LINE = 2000
 # Parts of a combination that an explanation shows: a certificate may be that of many partners.
 _MAX_PARTS = 16
-
-
-class Trust(StrEnum):
-    """On what ground a name is believed, the firmest first."""
-
-    ENTERPRISE = "enterprise"
-    PINNED = "pinned"
-    FEDERATED = "federated"
-    PUBLIC = "public"
-
-
-_FIRMNESS = {trust: rank for rank, trust in enumerate(Trust)}
-
-
-@frozen(order=True)
-class BelievedName:
-    """A name that a policy takes as proven.
-
-    Attributes:
-        name: Canonical: A-labels, lower case.
-        kind: Where it stood in the certificate.
-        domain: It is a SIP domain identity (RFC 5922 §7.1).
-        host: It names the machine.
-        authority: The name of the `Authority` that vouches for it; ``"pin"`` if a pin does.
-        trust: On what ground.
-    """
-
-    name: str
-    kind: NameKind = NameKind.URI
-    domain: bool = True
-    host: bool = False
-    authority: str = ""
-    trust: Trust = Trust.PUBLIC
-
-    def __str__(self) -> str:
-        what = "domain" if self.domain else "host" if self.host else "address"
-        return f"{what} {self.name} ({self.kind}, by {self.authority})"
 
 
 def _sorted(names: Iterable[BelievedName]) -> tuple[BelievedName, ...]:
@@ -108,12 +61,24 @@ class Peer:
         expires: The earliest end of anything that this trust rests on; aware.
         users: Users whom the certificate names (``sip:alice@contoso.com`` gives
             ``"alice@contoso.com"``), each below a domain that is believed. A user is no domain.
+        enterprise: Our own domains, each with all that is below it, if it is one of ours.
+        trusted_server: It is on the list of `TrustedServers`: whatever it sends is challenged no
+            more.
+        relays: Domains, each with all that is below it, in whose name a trusted server of ours may
+            speak besides those that it has proven; ``"*"`` is any. See `authorize`.
+        blocked: Domains, each with all that is below it, in whose name nobody may speak.
+        limits: What it may send; None for no limit.
     """
 
     names: tuple[BelievedName, ...] = field(converter=_sorted)
     chain: tuple[x509.Certificate, ...] = field(converter=_as_path)
     expires: datetime = field()
     users: frozenset[str] = field(default=frozenset(), converter=_as_users)
+    enterprise: frozenset[str] = field(default=frozenset(), kw_only=True)
+    trusted_server: bool = field(default=False, kw_only=True)
+    relays: frozenset[str] = field(default=frozenset(), kw_only=True)
+    blocked: frozenset[str] = field(default=frozenset(), kw_only=True)
+    limits: TrafficLimits | None = field(default=None, kw_only=True)
 
     @names.validator
     def _not_empty(self, _: object, value: tuple[BelievedName, ...]) -> None:
@@ -148,7 +113,7 @@ class Peer:
     @property
     def trust(self) -> Trust:
         """The firmest ground on which any name is believed."""
-        return min((name.trust for name in self.names), key=_FIRMNESS.__getitem__)
+        return min((name.trust for name in self.names), key=FIRMNESS.__getitem__)
 
     def proves(self, expected: ReferenceIdentity) -> bool:
         """Whether the expected domain, the expected host, or the expected address is believed."""
@@ -172,6 +137,45 @@ class Peer:
         advice = "answer 403 to what it says in the name of another domain (RFC 3261 §26.3.2.2)"
         return Decision.refuse_for(fault, by="peer", advice=advice)
 
+    def authorize(self, message: HasHeaders) -> Decision:
+        """Decide whether this peer may send a message in the name of its sender.
+
+        Of a request, its From, and each P-Asserted-Identity, must have a domain that the peer has
+        proven (RFC 3261 §26.3.2.2); a trusted server of ours may speak for `relays` as well. Of a
+        response, whose From is that of the request, only the asserted identities are looked at.
+
+        Args:
+            message: A `Message`, or whatever has its ``is_request`` and ``headers``.
+
+        Returns:
+            An acceptance; or a refusal with the code ``sender.not-authorized``,
+            ``sender.unverifiable``, ``sender.malformed`` or ``partner.blocked``.
+        """
+        return self.authorize_claims(Claims.of(message))
+
+    def authorize_claims(self, claims: Claims) -> Decision:
+        """Decide as `authorize` does about what was read from a message already."""
+        voice = Voice(self.names, self.relays, self.blocked, relieved=self.trusted_server)
+        fault = voice.fault(claims)
+        if fault is not None:
+            return Decision.refuse_for(fault, by="peer")
+        who = listed(sorted(claims.domains)) or "nobody by name"
+        return Decision.accept(self, f"it may speak in the name of {who}", by="peer")
+
+    def with_rights_of(self, other: Peer) -> Peer:
+        """Take from what a condition has made of this peer whatever is no name, path or time.
+
+        What is blocked stays so, and limits are given up for others only: a condition that makes a
+        peer anew, and knows nothing of them, does not lift them.
+        """
+        return evolve(
+            self,
+            trusted_server=other.trusted_server,
+            relays=other.relays,
+            blocked=self.blocked | other.blocked,
+            limits=self.limits if other.limits is None else other.limits,
+        )
+
     @expires.validator
     def _is_aware(self, _: object, value: datetime) -> None:
         if value.utcoffset() is None:
@@ -185,20 +189,34 @@ class Peer:
 
     @classmethod
     def union(cls, peers: Sequence[Peer]) -> Peer:
-        """Believe what any of them believes, at least one; see ``|``."""
+        """Believe what any of them believes, at least one; see ``|``.
+
+        Its limits are those of the firmest ground, and the narrowest of these.
+        """
         firmest = min(peers, key=_peer_order)
+        narrowest = min(peers, key=lambda peer: (FIRMNESS[peer.trust], *_width(peer.limits)))
         return cls(
             [name for peer in peers for name in peer.names],
             firmest.chain,
             min(peer.expires for peer in peers),
             frozenset().union(*(peer.users for peer in peers)),
+            enterprise=frozenset().union(*(peer.enterprise for peer in peers)),
+            trusted_server=any(peer.trusted_server for peer in peers),
+            relays=frozenset().union(*(peer.relays for peer in peers)),
+            blocked=frozenset().union(*(peer.blocked for peer in peers)),
+            limits=narrowest.limits,
         )
 
 
 def _peer_order(peer: Peer) -> tuple[int, list[bytes]]:
     """Order peers by ground and path, so that the order of a union's parts does not matter."""
     der = [certificate.public_bytes(Encoding.DER) for certificate in peer.chain]
-    return _FIRMNESS[peer.trust], der
+    return FIRMNESS[peer.trust], der
+
+
+def _width(limits: TrafficLimits | None) -> tuple[bool, tuple[float, ...]]:
+    """Order limits by what they let pass; whoever has none is the widest."""
+    return limits is None, () if limits is None else astuple(limits)
 
 
 def _as_parts(value: Iterable[Decision]) -> tuple[Decision, ...]:
@@ -208,16 +226,11 @@ def _as_parts(value: Iterable[Decision]) -> tuple[Decision, ...]:
 
 def _as_notes(value: Iterable[str]) -> tuple[str, ...]:
     check_list("notes", value)
-    return tuple(_as_line(note) for note in value)
-
-
-def _as_line(text: str) -> str:
-    """Take text for logs: an exception's words may hold what a peer sent."""
-    return printable(str(text), _MAX_LINE)
+    return tuple(as_line(note) for note in value)
 
 
 def _as_code(code: str) -> str:
-    return code if isinstance(code, Code) else _as_line(code)
+    return code if isinstance(code, Code) else as_line(code)
 
 
 # What says nothing if the names are nobody's business here.
@@ -247,13 +260,13 @@ class Decision:
 
     accepted: bool
     code: str = field(converter=_as_code)
-    reason: str = field(converter=_as_line)
-    by: str = field(default="", converter=_as_line)
+    reason: str = field(converter=as_line)
+    by: str = field(default="", converter=as_line)
     peer: Peer | None = None
     parts: tuple[Decision, ...] = field(default=(), converter=_as_parts)
     notes: tuple[str, ...] = field(default=(), converter=_as_notes)
     fault: Fault | None = None
-    _advice: str = field(default="", converter=_as_line)
+    _advice: str = field(default="", converter=as_line)
     concerned: bool = field(default=True, eq=False, repr=False)
     evidence: Evidence | None = field(default=None, eq=False, repr=False)
 
@@ -336,10 +349,15 @@ class Decision:
             facts.append(("believed", listed(self.peer.names)))
             if self.peer.users:
                 facts.append(("users", listed(sorted(self.peer.users))))
+            if self.peer.trusted_server:
+                relays = f", may relay {listed(sorted(self.peer.relays))}"
+                facts.append(("is", f"a trusted server{relays if self.peer.relays else ''}"))
+            if self.peer.limits is not None:
+                facts.append(("may send", str(self.peer.limits)))
             facts.append(("until", self.peer.expires.isoformat(timespec="seconds")))
         if self.advice:
             facts.append(("to do", self.advice))
-        lines += [f"  {label:<10} {_as_line(text)}" for label, text in facts]
+        lines += [f"  {label:<10} {as_line(text)}" for label, text in facts]
         lines += ["  decided by", *self._tree("    ")]
         return "\n".join(lines)
 
@@ -351,7 +369,7 @@ class Decision:
             if self.fault is None:
                 lines[0] += f": {self.reason}"
             else:
-                facts = _fault_dict(self.fault).items()
+                facts = fault_dict(self.fault).items()
                 lines += [f"{indent}    {label:<8} {text}" for label, text in facts if text]
         lines += [f"{indent}  · {note}" for note in self.notes]
         for part in self.parts[:_MAX_PARTS]:
@@ -369,7 +387,7 @@ class Decision:
             "accepted": self.accepted,
             "code": str(self.code),
             "reason": self.reason,
-            "fault": None if self.fault is None else _fault_dict(self.fault),
+            "fault": None if self.fault is None else fault_dict(self.fault),
             "advice": self.advice,
             "by": self.by,
             "notes": list(self.notes),
@@ -384,35 +402,8 @@ def most_telling(decisions: Iterable[Decision]) -> Decision:
     return max(decisions, key=lambda d: (d.rank, d.code, d.by, d.reason))
 
 
-def _fault_dict(fault: Fault) -> dict[str, str]:
-    return {
-        "about": _as_line(fault.about),
-        "rule": _as_line(fault.rule),
-        "found": _as_line(fault.found),
-        "expected": _as_line(fault.expected),
-    }
-
-
 def _at(address: tuple[str, int] | None) -> str:
     return "" if address is None else f" at {printable(address[0])} port {address[1]}"
-
-
-def shown_names(evidence: Evidence) -> list[str]:
-    """Give the names that the leaf presents, as text; what stands there if they are broken."""
-    try:
-        return [str(name) for name in evidence.presented.names]
-    except ValueError as error:
-        return [f"names that cannot be decoded ({printable(str(error))})"]
-
-
-def _certificate_dict(certificate: x509.Certificate) -> dict[str, Any]:
-    return {
-        "description": describe(certificate),
-        "serial": f"{serial_number(certificate):x}",
-        "sha256": hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest(),
-        "not_before": certificate.not_valid_before_utc.isoformat(),
-        "not_after": certificate.not_valid_after_utc.isoformat(),
-    }
 
 
 def _peer_dict(peer: Peer) -> dict[str, Any]:
@@ -425,67 +416,17 @@ def _peer_dict(peer: Peer) -> dict[str, Any]:
                 "host": name.host,
                 "authority": name.authority,
                 "trust": str(name.trust),
+                "via": name.via,
+                "verification": str(name.verification),
             }
             for name in peer.names
         ],
         "users": sorted(peer.users),
         "trust": str(peer.trust),
+        "trusted_server": peer.trusted_server,
+        "relays": sorted(peer.relays),
+        "blocked": sorted(peer.blocked),
+        "limits": None if peer.limits is None else asdict(peer.limits),
         "expires": peer.expires.isoformat(),
-        "chain": [_certificate_dict(certificate) for certificate in peer.chain],
+        "chain": [certificate_dict(certificate) for certificate in peer.chain],
     }
-
-
-def evidence_dict(evidence: Evidence) -> dict[str, Any]:
-    """Give evidence as plain data."""
-    reference = evidence.reference
-    return {
-        "role": str(evidence.role),
-        "now": evidence.now.isoformat(),
-        "address": None if evidence.address is None else list(evidence.address),
-        "expected": None
-        if reference is None
-        else {
-            "domain": reference.domain or None,
-            "host": reference.host,
-            "address": reference.address,
-        },
-        "presented": shown_names(evidence),
-        "chain": [_certificate_dict(certificate) for certificate in evidence.chain],
-    }
-
-
-class PeerRefusedError(HandshakeError, ssl.SSLCertVerificationError):
-    """Our policy refused the peer. `decision` says why; ``decision.explain()`` tells all of it.
-
-    It is an `ssl.SSLCertVerificationError` as well, so that code written for `ssl` treats it as
-    what it is.
-    """
-
-    def __init__(self, decision: Decision) -> None:
-        self.decision = decision
-        text = f"{decision.code}: {decision.reason}"
-        super().__init__(f"{text}; {decision.advice}" if decision.advice else text)
-
-    def __str__(self) -> str:
-        return str(self.args[0])  # SSLError would show the tuple
-
-    def __reduce__(self) -> tuple[type[PeerRefusedError], tuple[Decision]]:
-        return type(self), (self.decision,)  # the text is made from it anew
-
-
-class TrustLostError(ConnectionClosedError):
-    """Our policy has accepted the peer before, and does so no more: the connection was closed.
-
-    Something that its trust rested on has ended: a certificate has expired or was revoked, or
-    another policy is in force. ``decision`` says why, as of `PeerRefusedError`.
-    """
-
-    def __init__(self, decision: Decision) -> None:
-        self.decision = decision
-        super().__init__(
-            f"the peer is trusted no more, so that we have closed the connection:"
-            f" {decision.code}: {decision.reason}"
-        )
-
-    def __reduce__(self) -> tuple[type[TrustLostError], tuple[Decision]]:
-        return type(self), (self.decision,)  # the text is made from it anew

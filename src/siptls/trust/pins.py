@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from siptls.arguments import kind_of
 from siptls.errors import ConfigurationError
 from siptls.trust.authority import Authority
+from siptls.trust.believed import BelievedName, Trust
 from siptls.trust.codes import Code
-from siptls.trust.decision import BelievedName, Decision, Peer, Trust
+from siptls.trust.decision import Decision, Peer
 from siptls.trust.evidence import Evidence
 from siptls.trust.fault import Fault, describe
 from siptls.trust.names import listed, parse_domain, printable

@@ -36,6 +36,8 @@ __all__ = [
     "authorities_of",
     "judge",
     "log_failure",
+    "no_decision",
+    "raised",
     "require_policy",
 ]
 
@@ -103,9 +105,9 @@ def judge(policy: TrustPolicy, evidence: Evidence) -> Decision:
     try:
         decision = policy.evaluate(evidence)
     except Exception as error:  # noqa: BLE001  whatever it is, it is a refusal
-        return _raised("policy", by, error, evidence)
+        return raised("policy", by, error, evidence)
     if not isinstance(decision, Decision):
-        return _no_decision(by, decision, evidence)
+        return no_decision(by, decision, evidence)
     decision = decision if decision.by else evolve(decision, by=by)
     expected = evidence.reference
     if decision.peer is not None and expected is not None and not decision.peer.proves(expected):
@@ -121,13 +123,21 @@ def _check(condition: Condition, peer: Peer, evidence: Evidence) -> Decision:
     try:
         decision = condition.check(peer, evidence)
     except Exception as error:  # noqa: BLE001  whatever it is, it is a refusal
-        return _raised("condition", by, error, evidence)
+        return raised("condition", by, error, evidence)
     if not isinstance(decision, Decision):
-        return _no_decision(by, decision, evidence)
+        return no_decision(by, decision, evidence)
     return decision if decision.by else evolve(decision, by=by)
 
 
-def _raised(kind: str, by: str, error: Exception, evidence: Evidence) -> Decision:
+def _with_rights(peer: Peer, checked: Decision) -> Peer:
+    """Give a peer with what a condition says that it may do."""
+    return (
+        peer if checked.peer is None or checked.peer is peer else peer.with_rights_of(checked.peer)
+    )
+
+
+def raised(kind: str, by: str, error: Exception, evidence: Evidence) -> Decision:
+    """Give the refusal for what has raised instead of deciding."""
     words = log_failure(f"{kind} {by} failed, which counts as its refusal", error)
     fault = Fault(Code.POLICY_ERROR, by, f"raised {words}", "a Decision")
     return Decision.refuse_for(fault, by=by, evidence=evidence)
@@ -145,7 +155,8 @@ def log_failure(what: str, error: Exception) -> str:
     return words
 
 
-def _no_decision(by: str, answer: object, evidence: Evidence) -> Decision:
+def no_decision(by: str, answer: object, evidence: Evidence) -> Decision:
+    """Give the refusal for an answer that is no decision."""
     if isinstance(answer, Coroutine):
         answer.close()  # it was never awaited, and never will be: a policy does no I/O
     fault = Fault(Code.POLICY_ERROR, by, f"returned {kind_of(answer)}", "a Decision")
@@ -305,7 +316,10 @@ class AllOf(CombinableCondition):
 
     def check(self, peer: Peer, evidence: Evidence, /) -> Decision:
         """Check every part; accepted if all accept, else the most telling refusal."""
-        decisions = [_check(part, peer, evidence) for part in self.parts]
+        decisions = []
+        for part in self.parts:
+            decisions.append(_check(part, peer, evidence))
+            peer = _with_rights(peer, decisions[-1])
         refusals = [decision for decision in decisions if not decision.accepted]
         if refusals:
             telling = most_telling(refusals)
@@ -319,7 +333,8 @@ class AllOf(CombinableCondition):
 class Restricted(Combinable):
     """Believes what a policy believes, if a condition holds: ``policy & condition``.
 
-    A condition can only refuse. It never adds a name: who is believed is the policy's answer.
+    A condition never adds a name, or time: who is believed is the policy's answer. Of what it makes
+    of the peer only the rights are taken: ``trusted_server``, ``relays``, ``blocked``, ``limits``.
 
     Attributes:
         policy: Who is believed at all.
@@ -355,6 +370,7 @@ class Restricted(Combinable):
         parts = [decision, checked]
         if not checked.accepted:
             return checked.told_by("restricted", parts=parts, evidence=evidence)
+        peer = _with_rights(decision.peer, checked)
         return Decision.accept(
-            decision.peer, decision.reason, by="restricted", parts=parts, evidence=evidence
+            peer, decision.reason, by="restricted", parts=parts, evidence=evidence
         )

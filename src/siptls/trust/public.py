@@ -5,7 +5,8 @@ from __future__ import annotations
 from attrs import field, frozen
 
 from siptls.trust.authority import Authority
-from siptls.trust.decision import Decision, Trust
+from siptls.trust.believed import Trust
+from siptls.trust.decision import Decision
 from siptls.trust.evidence import Evidence
 from siptls.trust.policy import Combinable
 from siptls.trust.rules import NameRules

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from siptls.arguments import Kind, kind_of
 from siptls.errors import ConfigurationError
+from siptls.trust.account import TrafficLimits
 from siptls.trust.authority import Authority
+from siptls.trust.believed import BelievedName, Trust, Verification
 from siptls.trust.codes import Code
-from siptls.trust.decision import BelievedName, Decision, Peer, Trust
+from siptls.trust.decision import Decision, Peer
 from siptls.trust.evidence import Evidence
 from siptls.trust.fault import Fault, describe
-from siptls.trust.names import listed, parents, parse_domain
+from siptls.trust.names import ReferenceIdentity, listed, parents, parse_domain
 from siptls.trust.rules import CountedName, NameRules
 
 _SIP = NameRules.RFC5922
@@ -86,20 +88,21 @@ class _Names:
     claimed: frozenset[str]
 
     @classmethod
-    def of(cls, evidence: Evidence, rules: NameRules) -> _Names:
-        """Give the names of the evidence under the rules."""
-        known: dict[NameRules, _Names] = evidence.memo.setdefault(cls, {})
-        if rules not in known:
-            counted = rules.count(evidence.presented, evidence.reference)
+    def of(cls, evidence: Evidence, rules: NameRules, expected: ReferenceIdentity | None) -> _Names:
+        """Give the names of the evidence under the rules, where somebody is expected, or nobody."""
+        known: dict[object, _Names] = evidence.memo.setdefault(cls, {})
+        key = (rules, expected)
+        if key not in known:
+            counted = rules.count(evidence.presented, expected)
             below: dict[str, list[int]] = {}
             for place, one in enumerate(counted):
                 for domain in parents(one.name) if one.name else ():
                     below.setdefault(domain, []).append(place)
-            provable = evidence.presented.provable(evidence.reference)
+            provable = evidence.presented.provable(expected)
             claimed = frozenset(above for domain in provable for above in parents(domain))
             useless = tuple(one for one in counted if not one.name)
-            known[rules] = cls(counted, useless, below, claimed)
-        return known[rules]
+            known[key] = cls(counted, useless, below, claimed)
+        return known[key]
 
 
 @frozen
@@ -112,6 +115,12 @@ class Voucher:
         scope: For what; None for any domain at all.
         rules: Which presented names count.
         trust: The ground that the believed names get.
+        excluded: Domains for which it may not vouch, with all that is below them: they are
+            somebody else's.
+        edge: A host that the peer must prove to be, whatever domain it is in. It stands for all of
+            the domains in scope.
+        verification: How far the users of the believed names count as verified.
+        limits: What the peer may send.
     """
 
     by: str
@@ -119,6 +128,10 @@ class Voucher:
     scope: Scope | None
     rules: NameRules
     trust: Trust
+    excluded: Scope | None = None
+    edge: str | None = None
+    verification: Verification = Verification.ALWAYS_VERIFIABLE
+    limits: TrafficLimits | None = None
 
     def judge(self, evidence: Evidence) -> Decision:
         """Believe the names that are proven by the authority, count by the rules, and in scope.
@@ -134,48 +147,88 @@ class Voucher:
         if fault is not None:
             return Decision.refuse_for(fault, by=self.by, notes=notes, evidence=evidence)
         names = [self._believed(counted) for counted in inside]
-        peer = Peer(names, path.chain, path.expires, _users(evidence, names))
+        names += self._represented(names)
+        peer = Peer(
+            names,
+            path.chain,
+            path.expires,
+            self._users(evidence, names),
+            enterprise=self._own_domains,
+            limits=self.limits,
+        )
         reason = f"{self.authority.name} vouches for {_list(c.name for c in inside)}"
         told = (*notes, *path.notes)
         return Decision.accept(peer, reason, by=self.by, notes=told, evidence=evidence)
+
+    @property
+    def _own_domains(self) -> frozenset[str]:
+        ours = self.trust is Trust.ENTERPRISE and self.scope is not None
+        return self.scope.domains if ours and self.scope is not None else frozenset()
+
+    def _names(self, evidence: Evidence) -> _Names:
+        """The names of the evidence; a wildcard may cover the edge, which is expected as well."""
+        expected = evidence.reference
+        if self.edge is not None and (expected is None or expected.address is None):
+            domain = self.edge if expected is None else expected.domain
+            expected = ReferenceIdentity(domain, host=self.edge)
+        return _Names.of(evidence, self.rules, expected)
 
     def _is_concerned(self, evidence: Evidence) -> bool:
         """Whether any presented name would be in scope, if it were proven."""
         if evidence.fault is not None or self.scope is None:
             return True
-        return not self.scope.domains.isdisjoint(_Names.of(evidence, self.rules).claimed)
+        claimed = self._names(evidence).claimed
+        return not self.scope.domains.isdisjoint(claimed) or self.edge in claimed
 
     def _sort(
         self, evidence: Evidence
     ) -> tuple[list[CountedName], list[CountedName], tuple[str, ...]]:
         """Part the names that count into those in scope and those out of it; note them."""
-        names = _Names.of(evidence, self.rules)
+        names = self._names(evidence)
         within = set(range(len(names.counted)))
         if self.scope is not None:
             within = {i for d in self.scope.domains for i in names.below.get(d, ())}
+        if self.edge is not None:
+            within |= {i for i, one in enumerate(names.counted) if one.name == self.edge}
+        if self.excluded is not None:
+            counted = enumerate(names.counted)
+            within -= {i for i, one in counted if one.name and self.excluded.covers(one.name)}
         inside = [names.counted[i] for i in sorted(within) if names.counted[i].name]
         outside = [c for i, c in enumerate(names.counted) if c.name and i not in within]
         notes = [f"{c.presented}: counts, {c.why}" for c in inside]
-        vouches = f"{self.authority.name} may vouch for {self.scope} only"
-        others = [f"{c.presented}: dropped, {vouches}" for c in outside[:_MAX_NOTES]]
+        others = [f"{c.presented}: dropped, {self._may_vouch}" for c in outside[:_MAX_NOTES]]
         others += [f"{c.presented}: does not count, {c.why}" for c in names.useless[:_MAX_NOTES]]
         left = len(names.counted) - len(inside) - len(others)
         if left:
             others.append(f"and {left} names more that are of no use here")
         return inside, outside, (*notes, *others)
 
+    @property
+    def _may_vouch(self) -> str:
+        if self.scope is None:
+            return f"{self.authority.name} may not vouch for it: it is ours, or a listed partner's"
+        return f"{self.authority.name} may vouch for {self.scope} only"
+
     def _name_fault(
         self, evidence: Evidence, inside: list[CountedName], outside: list[CountedName]
     ) -> Fault | None:
         """Say for which reason the names are not enough; None if they are."""
         rules, expected = self.rules, evidence.reference
-        if not any(rules.identifies(c) for c in inside):
+        is_edge = any(c.name == self.edge for c in inside)
+        if self.edge is not None and inside and not is_edge:
+            found, rule = f"proves {_list(c.name for c in inside)}", f"edge= of {self.by}"
+            return Fault(Code.NAME_MISMATCH, _leaf(evidence), found, f"the edge {self.edge}", rule)
+        if not is_edge and not any(rules.identifies(c) for c in inside):
             if outside:
                 return self._out_of_scope(evidence, _list(c.name for c in outside))
-            if not any(c.elsewhere for c in _Names.of(evidence, rules).counted):
+            if not any(c.elsewhere for c in self._names(evidence).counted):
                 return self._no_name(evidence)
-        if expected is None or rules.answers(expected, inside):
+        if expected is None:
             return None
+        if rules.answers(expected, inside) and not self._is_elsewhere(expected.domain):
+            return None
+        if is_edge and self.scope is not None and expected.domain in self.scope.domains:
+            return None  # the edge stands for it
         if rules.answers(expected, outside):
             return self._out_of_scope(evidence, str(expected))
         proven = _list(c.name for c in inside if c.domain) or "no domain"
@@ -185,14 +238,35 @@ class Voucher:
         about = _leaf(evidence)
         return Fault(Code.NAME_MISMATCH, about, f"proves {proven}", str(expected), rule)
 
+    def _is_elsewhere(self, domain: str) -> bool:
+        """Whether an expected domain is somebody else's, whatever host is expected beside it."""
+        if self.excluded is not None and self.excluded.covers(domain):
+            return True
+        return domain == self.edge and self.scope is not None and not self.scope.covers(domain)
+
+    def _represented(self, names: Iterable[BelievedName]) -> list[BelievedName]:
+        """The domains for which the edge, which is proven, stands; they are not in its names."""
+        if self.edge is None or self.scope is None:
+            return []
+        known = {name.name for name in names if name.domain}
+        edge = next(name for name in names if name.name == self.edge)
+        missing = sorted(self.scope.domains - known)
+        return [evolve(edge, name=d, domain=True, host=False, via=self.edge) for d in missing]
+
     def _out_of_scope(self, evidence: Evidence, shown: str) -> Fault:
         return Fault(
             Code.NAME_OUT_OF_SCOPE,
             _leaf(evidence),
             f"vouches for {shown}",
-            f"{self.scope} or what is below: {self.authority.name} may vouch for nothing else",
+            self._in_scope,
             self.by,
         )
+
+    @property
+    def _in_scope(self) -> str:
+        if self.scope is None:
+            return "a domain that is neither ours nor a listed partner's"
+        return f"{self.scope} or what is below: {self.authority.name} may vouch for nothing else"
 
     def _no_name(self, evidence: Evidence) -> Fault:
         return Fault(
@@ -204,22 +278,30 @@ class Voucher:
         )
 
     def _believed(self, counted: CountedName) -> BelievedName:
+        # An edge elsewhere is a machine that the partner uses, and no domain of his.
+        ours = self.edge != counted.name or self.scope is None or self.scope.covers(counted.name)
         return BelievedName(
             name=counted.name,
             kind=counted.presented.kind,
-            domain=counted.domain,
-            host=counted.host,
+            domain=counted.domain and ours,
+            host=counted.host or not ours,
             authority=self.authority.name,
             trust=self.trust,
+            verification=self.verification,
         )
 
+    def _users(self, evidence: Evidence, names: Iterable[BelievedName]) -> Iterable[str]:
+        """Users in the certificate whose domain, or one above it, is believed.
 
-def _users(evidence: Evidence, names: Iterable[BelievedName]) -> Iterable[str]:
-    """Users in the certificate whose domain, or one above it, is believed."""
-    domains = {name.name for name in names if name.domain}
-    for presented in evidence.presented.names:
-        if presented.user is not None and not domains.isdisjoint(parents(presented.host or "")):
-            yield presented.user
+        A stranger who has proven example.com has no users in corp.example.com, if that is ours.
+        """
+        domains = {name.name for name in names if name.domain}
+        for presented in evidence.presented.names:
+            host = presented.host or ""
+            if presented.user is None or domains.isdisjoint(parents(host)):
+                continue
+            if self.excluded is None or not self.excluded.covers(host):
+                yield presented.user
 
 
 def _leaf(evidence: Evidence) -> str:

@@ -18,8 +18,9 @@ from attrs import field, frozen
 from siptls.arguments import check_callback
 from siptls.trust.authority import Authority
 from siptls.trust.comparison import Difference, DifferenceKind, judge_apart
-from siptls.trust.decision import Decision, shown_names
+from siptls.trust.decision import Decision
 from siptls.trust.evidence import Evidence
+from siptls.trust.plain import shown_names
 from siptls.trust.policy import (
     Combinable,
     TrustPolicy,

@@ -15,6 +15,7 @@ from attrs import field, frozen
 
 from siptls.arguments import kind_of
 from siptls.errors import ConfigurationError, FramingError
+from siptls.trust.decision import Decision
 from siptls.trust.names import printable
 
 __all__ = ["Message"]
@@ -48,6 +49,8 @@ _QUOTED_OR_URI = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|<[^>]*+(?:>|\Z)', re.
 _TAG = re.compile(r";\s*+tag\s*+=", re.IGNORECASE)
 _ECHOED = ("Via", "From", "To", "Call-ID", "CSeq")  # RFC 3261 §8.2.6.2
 _TRYING, _LAST_STATUS = 100, 699
+_FORBIDDEN = 403
+_CODE = re.compile(r"[a-z0-9.-]+")
 _REASON = re.compile(r"[^\r\n\0]*")
 _HEADER_LINES = re.compile(r"(?:[^\s:][^:\r\n\0]*:[^\r\n\0]*(?:\r\n[ \t][^\r\n\0]*)*\r\n)*")
 _CONTENT_LENGTH = re.compile(r"^(?:content-length|l)[ \t]*:", re.IGNORECASE | re.MULTILINE)
@@ -65,12 +68,15 @@ class Message:
 
     Attributes:
         data: All of it, as bytes on the wire.
+        decision: Whether its peer may speak in the name of its sender, where a transport was told
+            to ``authorize``; else None. It is no part of equality.
 
     Raises:
         FramingError: There is no empty line after the header.
     """
 
     data: bytes = field(converter=_as_bytes)
+    decision: Decision | None = field(default=None, kw_only=True, eq=False, repr=False)
     _end: int = field(init=False, repr=False, eq=False)
 
     @_end.default
@@ -109,6 +115,12 @@ class Message:
             return self.start_line.split(" ", 1)[0]
         sequence = (self.header("CSeq") or "").split()
         return sequence[1] if len(sequence) > 1 else ""
+
+    @property
+    def uri(self) -> str:
+        """The Request-URI as written; empty for a response."""
+        words = self.start_line.split(" ", 2) if self.is_request else ()
+        return words[1] if len(words) > 1 else ""
 
     @property
     def status(self) -> int | None:
@@ -175,6 +187,24 @@ class Message:
                 lines.append(f"{name}: {tagged}")
         head = "\r\n".join(lines) + f"\r\n{header}Content-Length: {len(body)}\r\n\r\n"
         return Message(head.encode("utf-8", "surrogateescape") + body)
+
+    def forbid(self, decision: Decision | None = None) -> Message | None:
+        """Build the 403 for a request that a decision has refused (RFC 3261 §26.3.2.2).
+
+        Args:
+            decision: Why; by default the one that the message has. Its code, and no more of it, is
+                told in a Warning header field (RFC 3261 §20.43).
+
+        Returns:
+            The response; None for what nothing answers: an ACK, and a response.
+        """
+        if not self.is_request or self.method == "ACK":
+            return None
+        why = self.decision if decision is None else decision
+        code = "" if why is None else str(why.code)
+        told = code if _CODE.fullmatch(code) else ""
+        warning = f'Warning: 399 siptls "{told}"\r\n' if told else ""
+        return self.reply(_FORBIDDEN, "Forbidden", header=warning)
 
     def _check_reply(self, status: object, reason: str, header: object, body: object) -> None:
         if not self.is_request or self.data.startswith(b"ACK "):

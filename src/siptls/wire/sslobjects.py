@@ -22,7 +22,8 @@ from typing import Any, Concatenate, Never, ParamSpec, Protocol, TypeVar
 from cryptography import x509
 
 from siptls.errors import ConfigurationError, HandshakeError
-from siptls.trust.decision import Decision, Peer, PeerRefusedError
+from siptls.trust.decision import Decision, Peer
+from siptls.trust.refusal import PeerRefusedError
 from siptls.wire.telling import Address, address_of
 
 __all__ = ["Judge", "Judged", "PolicySSLObject", "PolicySSLSocket"]

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from siptls.errors import ConnectionClosedError, SIPTLSError
-from siptls.trust.decision import Decision, PeerRefusedError
+from siptls.trust.decision import Decision
+from siptls.trust.refusal import PeerRefusedError
 
 __all__ = ["Address", "OnRefused", "address_of", "shown", "tell_end", "tell_refused"]
 

@@ -26,11 +26,12 @@ from siptls.errors import (
     SIPTLSError,
 )
 from siptls.trust.codes import Code
-from siptls.trust.decision import Decision, PeerRefusedError
+from siptls.trust.decision import Decision
 from siptls.trust.evidence import Evidence, Role
 from siptls.trust.fault import describe
 from siptls.trust.names import ReferenceIdentity, printable
 from siptls.trust.policy import TrustPolicy
+from siptls.trust.refusal import PeerRefusedError
 from siptls.wire.credential import IS_CREDENTIAL, Credential, as_credentials
 from siptls.wire.hello import (
     ALPN,

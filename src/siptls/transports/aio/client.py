@@ -37,15 +37,18 @@ from siptls.transports.resolution import (
 from siptls.transports.reuse import IS_POOL, ConnectionPool, Terms, Wanted
 from siptls.transports.sockets import closing_if_it_fails
 from siptls.transports.supervision import IS_BACKOFF, Backoff, OnChange
-from siptls.trust.decision import Peer, PeerRefusedError
+from siptls.trust.decision import Peer
 from siptls.trust.dnstrust import DNSTrust
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy
+from siptls.trust.refusal import PeerRefusedError
 from siptls.wire.credential import Credential
+from siptls.wire.gate import IS_TRAFFIC
 from siptls.wire.hello import ALPN
 from siptls.wire.inforce import InForce
 from siptls.wire.limits import Limits, as_limits
 from siptls.wire.telling import Address, OnRefused
+from siptls.wire.traffic import Traffic
 
 __all__ = ["TLSClientTransport"]
 
@@ -74,6 +77,10 @@ class TLSClientTransport(Closing):
         resume: Whether a server that was here before may do with the short handshake of TLS 1.3.
             What it has shown is judged again each time, and only sessions made under the policy
             that is in force are resumed.
+        authorize: Whether each message comes with a decision about its sender, as
+            ``message.decision``: see `Peer.authorize`. Nothing is answered for the application.
+        traffic: Counts what federated peers send, and holds those with limits to them; see
+            `Traffic`. By default the transport has one of its own.
 
     Raises:
         ConfigurationError: The policy, or the resolver, is none.
@@ -92,10 +99,15 @@ class TLSClientTransport(Closing):
         keep_alive: float | None = None,
         resume: bool = False,
         pool: ConnectionPool[Connection] | None = None,
+        authorize: bool = False,
+        traffic: Traffic | None = None,
     ) -> None:
         check_callback("on_refused", on_refused)
         IS_POOL.check("pool", pool)
+        IS_TRAFFIC.check("traffic", traffic)
         self._limits = as_limits(limits)
+        self.traffic = Traffic() if traffic is None else traffic
+        """What federated peers have sent."""
         self._ours = Outgoing(
             InForce(policy),
             credential,
@@ -105,6 +117,8 @@ class TLSClientTransport(Closing):
             alpn,
             keep_alive,
             resume,
+            self.traffic,
+            authorize,
         )
         self._on_refused = on_refused
         self.pool: ConnectionPool[Connection] = ConnectionPool() if pool is None else pool

@@ -23,7 +23,8 @@ from typing import Any, cast
 
 from siptls.errors import ConnectionClosedError, LimitError, OperationTimeout, SIPTLSError
 from siptls.transports.sockets import Outflow, acknowledged, watch_peer
-from siptls.trust.decision import TrustLostError
+from siptls.trust.decision import Decision
+from siptls.trust.refusal import TrustLostError
 from siptls.wire.connection import ClientConnection, ServerConnection
 from siptls.wire.events import (
     ConnectionClosed,
@@ -54,6 +55,8 @@ _log = logging.getLogger("siptls")
 _READ_SIZE = 65536
 # What a message costs in a queue beside its bytes: the smallest has 20, and three objects.
 _OVERHEAD = 256
+# Why nothing is read: the peer has sent more than it may.
+_LIMIT = "the limit"
 
 
 class _ReadBuffer(threading.local):
@@ -261,6 +264,24 @@ class Driver(asyncio.BufferedProtocol):
             self._resume_reading("the application")
         return message
 
+    def deliver_to(self, on_message: Callable[[Message], None]) -> None:
+        """Give each message to a function from now on, first those that wait already."""
+        self.on_message = on_message
+        waiting = self._messages.qsize()
+        for _ in range(waiting):
+            message = self._messages.get_nowait()
+            if isinstance(message, SIPTLSError):
+                self._messages.put_nowait(message)
+                continue
+            self._queued -= len(message.data) + _OVERHEAD
+            self._deliver(message)
+        self._resume_reading("the application")
+
+    def refuse(self, decision: Decision) -> None:
+        """End it for what the application has decided about the peer."""
+        self.core.refuse(decision)
+        self._process()
+
     async def ping(self) -> float:
         """Ping, wait for the pong, and give the seconds between."""
         self.core.ping()
@@ -313,6 +334,11 @@ class Driver(asyncio.BufferedProtocol):
             for event in events:
                 self._handle(event)
         self._flush(unasked=unasked)
+        if self.core.holding is not (_LIMIT in self._paused):
+            if self.core.holding:
+                self._pause_reading(_LIMIT)
+            else:
+                self._resume_reading(_LIMIT)
         self._schedule()
 
     def _handle(self, event: Event) -> None:
@@ -481,7 +507,7 @@ class Driver(asyncio.BufferedProtocol):
 
     def _handle_deadline(self) -> None:
         self._timer = None
-        if self._paused:
+        if self._paused and not self.core.holding:
             return  # it is we who read nothing; it is set again on resuming
         self.core.handle_deadline(self.loop.time())
         self._process()

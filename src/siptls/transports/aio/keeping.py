@@ -21,7 +21,7 @@ from siptls.transports.supervision import (
     kept_no_more,
     tell_change,
 )
-from siptls.trust.decision import PeerRefusedError
+from siptls.trust.refusal import PeerRefusedError
 from siptls.wire.telling import Address
 
 __all__ = ["Kept"]

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from siptls.arguments import check_callback, check_handler
 from siptls.errors import ConfigurationError, ConnectionClosedError, SIPTLSError
+from siptls.transports.admission import Admit, ask, check_admit
 from siptls.transports.aio.closing import Closing
 from siptls.transports.aio.connection import Connection
 from siptls.transports.aio.driver import Driver
@@ -22,12 +23,15 @@ from siptls.transports.reuse import IS_POOL, ConnectionPool
 from siptls.transports.service import Service, require_one_handler
 from siptls.trust.decision import Peer
 from siptls.trust.policy import TrustPolicy
+from siptls.wire.connection import ServerConnection
 from siptls.wire.credential import Credential
+from siptls.wire.gate import IS_TRAFFIC
 from siptls.wire.hello import ALPN
 from siptls.wire.inforce import InForce
 from siptls.wire.limits import Limits, as_limits
 from siptls.wire.message import Message
 from siptls.wire.telling import Address, OnRefused, address_of, shown
+from siptls.wire.traffic import Traffic
 
 __all__ = ["MTLSServerTransport", "TLSServerTransport"]
 
@@ -57,21 +61,37 @@ class _ServerTransport(Closing):
         keep_alive: float | None,
         resume: bool,
         pool: ConnectionPool[Connection] | None = None,
+        authorize: bool = False,
+        traffic: Traffic | None = None,
+        admit: Admit | None = None,
     ) -> None:
         require_one_handler(handler, on_message, "coroutine function")
         check_handler(handler)
         check_callback("on_message", on_message)
         check_callback("on_refused", on_refused)
         IS_POOL.check("pool", pool)
+        IS_TRAFFIC.check("traffic", traffic)
+        check_admit(admit)
         self._limits = as_limits(limits)
+        self.traffic = Traffic() if traffic is None else traffic
+        """What federated peers have sent."""
         self.pool: ConnectionPool[Connection] = ConnectionPool() if pool is None else pool
         """The live connections whose clients have proven a name."""
         self._service = Service(
-            credential, InForce(policy), mutual, self._limits, alpn, keep_alive, resume
+            credential,
+            InForce(policy),
+            mutual,
+            self._limits,
+            alpn,
+            keep_alive,
+            resume,
+            self.traffic,
+            authorize,
         )
         self._handler = handler
         self._on_message = on_message
-        self._on_refused = on_refused
+        self._on_refused = self._service.remembering(on_refused)
+        self._admit = admit
         self._listeners: dict[socket.socket, asyncio.Task[None]] = {}
         self._drivers: set[Driver] = set()
         self._updating = threading.Lock()
@@ -230,13 +250,40 @@ class _ServerTransport(Closing):
 
     def _begin(self, driver: Driver) -> None:
         """The peer is accepted: this is the first time that the application hears of it."""
+        if self._admit is None:
+            self._start(driver)
+        else:
+            self._spawn(self._ask(driver, self._admit))
+
+    async def _ask(self, driver: Driver, admit: Admit) -> None:
+        """The application is asked about the peer; what comes meanwhile waits."""
+        assert isinstance(driver.core, ServerConnection)  # noqa: S101  we have made it
+        timeout = self._limits.handshake_timeout
+        question = asyncio.ensure_future(ask(admit, driver.core, timeout))
+        either: set[asyncio.Future[Any]] = {question, driver.lost}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            question.cancel()  # nobody wants to know any more; if it is done, that does nothing
+        if driver.over:
+            return
+        decision = await question
+        if decision.accepted:
+            self._start(driver)
+        else:
+            driver.refuse(decision)
+
+    def _start(self, driver: Driver) -> None:
         connection = Connection(driver)
         self._service.share(connection, self.pool)
-        if self._on_message is not None:
-            on_message = self._on_message
-            driver.on_message = lambda message: _deliver(on_message, driver, connection, message)
+        if self._on_message is None:
+            self._spawn(self._handle(driver, connection))
             return
-        task = asyncio.get_running_loop().create_task(self._handle(driver, connection))
+        on_message = self._on_message
+        driver.deliver_to(lambda message: _deliver(on_message, driver, connection, message))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._handlers.add(task)
         task.add_done_callback(self._handlers.discard)
 
@@ -361,6 +408,13 @@ class MTLSServerTransport(_ServerTransport):
         resume: Whether a client that was here before may do with the short handshake of TLS 1.3.
             What it has shown is judged again each time, and only sessions made under the policy
             that is in force are resumed.
+        authorize: Whether each message comes with a decision about its sender, as
+            ``message.decision``: see `Peer.authorize`. Nothing is answered for the application.
+        traffic: Counts what federated peers send, and holds those with limits to them; see
+            `Traffic`. By default the transport has one of its own.
+        admit: Asked about each peer whom the policy has accepted, before the application hears of
+            it: a function, or a coroutine function, that gets the `Peer` and gives a `Decision`,
+            such as `EdgeDiscovery`. It has ``Limits.handshake_timeout``.
 
     Raises:
         ConfigurationError: No policy; or neither a handler nor on_message, or both.
@@ -380,6 +434,9 @@ class MTLSServerTransport(_ServerTransport):
         keep_alive: float | None = None,
         resume: bool = False,
         pool: ConnectionPool[Connection] | None = None,
+        authorize: bool = False,
+        traffic: Traffic | None = None,
+        admit: Admit | None = None,
     ) -> None:
         super().__init__(
             credential,
@@ -393,4 +450,7 @@ class MTLSServerTransport(_ServerTransport):
             keep_alive=keep_alive,
             resume=resume,
             pool=pool,
+            authorize=authorize,
+            traffic=traffic,
+            admit=admit,
         )

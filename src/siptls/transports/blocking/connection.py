@@ -34,7 +34,8 @@ from siptls.transports.blocking.stopping import Waker
 from siptls.transports.blocking.timeouts import earlier, end_of, left, milliseconds, timed_out
 from siptls.transports.known import Core, Known
 from siptls.transports.sockets import Outflow, acknowledged, watch_peer
-from siptls.trust.decision import TrustLostError
+from siptls.trust.decision import Decision
+from siptls.trust.refusal import TrustLostError
 from siptls.wire.events import (
     ConnectionClosed,
     Event,
@@ -316,6 +317,15 @@ class Connection(Known, Closing):
             self._ensure_trust()
         self._waker.wake()
 
+    def refuse(self, decision: Decision) -> None:
+        """End it for what the application has decided about the peer. Transports call it."""
+        with self._lock:
+            self._core.refuse(decision)
+            self._take_events()
+            self._push()
+            self._see_to_the_end()
+            self._changed.notify_all()
+
     def _ensure_trust(self) -> None:
         """See whether the peer is trusted still; the lock is held."""
         if self._ended is None:
@@ -471,7 +481,9 @@ class Connection(Known, Closing):
 
     def _drive(self, end: float | None) -> None:
         """Wait for the socket once, or for whoever does; the lock is held before and after."""
-        listens = self._readers > 0 and not self._is_full
+        wanted = self._readers > 0 and not self._is_full
+        holding = wanted and self._core.holding  # the peer has sent more than it may
+        listens = wanted and not holding
         # Who floods us with pings and does not read our answers is not read, either.
         held = min(self._answers, len(self._unsent)) > self._limits.write_buffer
         interest = select.POLLIN if listens and not held else 0
@@ -486,6 +498,8 @@ class Connection(Known, Closing):
             now = time.monotonic()
             self._behind = self._behind or now - self._last_read > _GAP
             end = now if self._behind else earlier(end, self._core.deadline)
+        elif holding:
+            end = earlier(end, self._core.deadline)
         self._lock.release()
         try:
             data = self._poll(interest, end)
@@ -503,6 +517,9 @@ class Connection(Known, Closing):
             self._behind = self._behind and bool(data)
             if not self._behind:  # else what is waited for may be there already
                 self._core.handle_deadline(self._last_read)
+        elif holding:
+            self._last_read = time.monotonic()
+            self._core.handle_deadline(self._last_read)
         self._take_events()
         self._push(answering=True)
         self._see_to_the_end()

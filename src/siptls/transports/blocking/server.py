@@ -15,6 +15,7 @@ from siptls.errors import (
     ConnectionClosedError,
     SIPTLSError,
 )
+from siptls.transports.admission import Admit, ask_blocking, check_admit
 from siptls.transports.blocking.connection import Closing, Connection, close_all
 from siptls.transports.blocking.timeouts import end_of, left
 from siptls.transports.listening import cannot_listen, listeners, listening
@@ -26,12 +27,15 @@ from siptls.transports.reuse import IS_POOL, ConnectionPool
 from siptls.transports.service import Service, require_one_handler
 from siptls.trust.decision import Peer
 from siptls.trust.policy import TrustPolicy
+from siptls.wire.connection import ServerConnection
 from siptls.wire.credential import Credential
+from siptls.wire.gate import IS_TRAFFIC
 from siptls.wire.hello import ALPN
 from siptls.wire.inforce import InForce
 from siptls.wire.limits import Limits, as_limits
 from siptls.wire.message import Message
 from siptls.wire.telling import Address, OnRefused, address_of, shown
+from siptls.wire.traffic import Traffic
 
 __all__ = ["MTLSServerTransport", "TLSServerTransport"]
 
@@ -58,6 +62,9 @@ class _ServerTransport(Closing):
         keep_alive: float | None,
         resume: bool,
         pool: ConnectionPool[Connection] | None = None,
+        authorize: bool = False,
+        traffic: Traffic | None = None,
+        admit: Admit | None = None,
     ) -> None:
         require_one_handler(handler, on_message, "function")
         for name, callback in (
@@ -67,15 +74,28 @@ class _ServerTransport(Closing):
         ):
             check_callback(name, callback)
         IS_POOL.check("pool", pool)
+        IS_TRAFFIC.check("traffic", traffic)
+        check_admit(admit)
         self._limits = as_limits(limits)
+        self.traffic = Traffic() if traffic is None else traffic
+        """What federated peers have sent."""
         self.pool: ConnectionPool[Connection] = ConnectionPool() if pool is None else pool
         """The live connections whose clients have proven a name."""
         self._service = Service(
-            credential, InForce(policy), mutual, self._limits, alpn, keep_alive, resume
+            credential,
+            InForce(policy),
+            mutual,
+            self._limits,
+            alpn,
+            keep_alive,
+            resume,
+            self.traffic,
+            authorize,
         )
         self._handler = handler
         self._on_message = on_message
-        self._on_refused = on_refused
+        self._on_refused = self._service.remembering(on_refused)
+        self._admit = admit
         self._lock = threading.Lock()
         self._listeners: dict[socket.socket, threading.Thread] = {}
         self._connections: set[Connection] = set()
@@ -271,7 +291,7 @@ class _ServerTransport(Closing):
             connection.handshake()
         except SIPTLSError:
             return  # told already
-        if self._closed.is_set():
+        if self._closed.is_set() or not self._is_admitted(connection):
             return
         self._service.share(connection, self.pool)
         try:
@@ -282,6 +302,16 @@ class _ServerTransport(Closing):
         except Exception as error:  # noqa: BLE001  whatever it is, it is the application's
             if error is not connection.closed and not _is_end(connection, error):
                 _log.exception("the handler of %r failed", connection)
+
+    def _is_admitted(self, connection: Connection) -> bool:
+        """Ask the application about the peer; what comes meanwhile waits."""
+        if self._admit is None:
+            return True
+        assert isinstance(connection.core, ServerConnection)  # noqa: S101  we have made it
+        decision = ask_blocking(self._admit, connection.core, self._limits.handshake_timeout)
+        if not decision.accepted:
+            connection.refuse(decision)
+        return decision.accepted
 
     def _deliver(self, connection: Connection) -> None:
         assert self._on_message is not None  # noqa: S101  else there is a handler
@@ -368,6 +398,13 @@ class MTLSServerTransport(_ServerTransport):
         resume: Whether a client that was here before may do with the short handshake of TLS 1.3.
             What it has shown is judged again each time, and only sessions made under the policy
             that is in force are resumed.
+        authorize: Whether each message comes with a decision about its sender, as
+            ``message.decision``: see `Peer.authorize`. Nothing is answered for the application.
+        traffic: Counts what federated peers send, and holds those with limits to them; see
+            `Traffic`. By default the transport has one of its own.
+        admit: Asked about each peer whom the policy has accepted, before the application hears of
+            it: a function, or a coroutine function, that gets the `Peer` and gives a `Decision`,
+            such as `EdgeDiscovery`. It has ``Limits.handshake_timeout``.
 
     Raises:
         ConfigurationError: No policy; or neither a handler nor on_message, or both.
@@ -387,6 +424,9 @@ class MTLSServerTransport(_ServerTransport):
         keep_alive: float | None = None,
         resume: bool = False,
         pool: ConnectionPool[Connection] | None = None,
+        authorize: bool = False,
+        traffic: Traffic | None = None,
+        admit: Admit | None = None,
     ) -> None:
         super().__init__(
             credential,
@@ -400,6 +440,9 @@ class MTLSServerTransport(_ServerTransport):
             keep_alive=keep_alive,
             resume=resume,
             pool=pool,
+            authorize=authorize,
+            traffic=traffic,
+            admit=admit,
         )
 
 
