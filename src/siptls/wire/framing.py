@@ -56,6 +56,7 @@ _EARLY_FOLD = re.compile(rb"(?:\A[^\r]*|\r\n(?![ \t])[^\r:]*)\r\n[ \t]")
 # A Content-Length of more digits than this is over any limit; int() on a megabyte of them is slow.
 _MAX_DIGITS = 18
 _FIRST_PRINTABLE = 0x21
+_LENGTH = b"\r\ncontent-length"
 
 
 class MessageFramer:
@@ -83,6 +84,8 @@ class MessageFramer:
     @property
     def _between_messages(self) -> bool:
         """Whether all that is kept is what may become a keep-alive; or nothing."""
+        if not self._buffer:
+            return True
         return not self._needed and _EMPTY_LINE.startswith(bytes(self._buffer[:4]))
 
     def expect_pong(self) -> None:
@@ -102,10 +105,16 @@ class MessageFramer:
         """
         if self._broken is not None:
             raise FramingError(self._broken)
-        self._buffer += data
         framed: list[Framed] = []
         try:
-            while (item := self._next()) is not None:
+            if self._buffer:  # something has begun before
+                self._buffer += data
+                if (item := self._next()) is None:
+                    return framed
+                framed.append(item)
+                data = self._buffer
+            self._buffer[:] = self._take_plain(bytes(data), framed)
+            while self._buffer and (item := self._next()) is not None:
                 framed.append(item)
         except FramingError as error:
             self._broken = str(error)
@@ -113,6 +122,25 @@ class MessageFramer:
             if not framed:
                 raise
         return framed
+
+    def _take_plain(self, data: bytes, framed: list[Framed]) -> bytes:
+        """Take whole messages off the front that are written as nearly all are; give the rest.
+
+        It decides nothing: what is in any way unusual is left for those who look at it closely.
+        """
+        start, limits = 0, self._limits
+        while True:
+            end = data.find(_EMPTY_LINE, start)
+            if end < 0 or end - start > limits.max_head or data[start] < _FIRST_PRINTABLE:
+                break
+            head = data[start:end]
+            length = _plain_length(head)
+            stop = end + len(_EMPTY_LINE) + length
+            if length < 0 or length > limits.max_body or stop > len(data):
+                break
+            framed.append(Message.framed(data[start:stop], end - start))
+            start = stop
+        return data[start:] if start else data
 
     @property
     def broken(self) -> str | None:
@@ -203,6 +231,21 @@ class MessageFramer:
                 " taken; raise Limits.max_body if the peer means well"
             )
         return length
+
+
+def _plain_length(head: bytes) -> int:
+    """The Content-Length of a head in which nothing is unusual; else -1."""
+    lines = head.count(_CRLF)
+    if head.count(b"\r") != lines or head.count(b"\n") != lines or b"\0" in head:
+        return -1
+    names = head.lower()
+    if names.count(_LENGTH) != 1 or b"\r\nl" in names or b"\r\n " in names or b"\r\n\t" in names:
+        return -1  # a second opinion, or what may be one: the compact form, or a folded line
+    begin = names.find(_LENGTH) + len(_LENGTH)
+    end = names.find(_CRLF, begin)
+    colon, value = names[begin : begin + 1], names[begin + 1 : end if end >= 0 else len(names)]
+    digits = value.strip(b" \t")
+    return int(digits) if colon == b":" and digits.isdigit() and len(digits) <= _MAX_DIGITS else -1
 
 
 def _has_whole_lines(piece: bytes | bytearray) -> bool:
