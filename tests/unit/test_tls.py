@@ -38,6 +38,7 @@ from siptls import (
     RefusedByPeerError,
     Role,
     ServerConnection,
+    SIPTLSError,
     TLSClientTransport,
     TLSServerTransport,
     sync,
@@ -433,6 +434,57 @@ def test_a_large_message_leaves_no_large_buffers_behind() -> None:
     except SSL.WantReadError:
         pass
     assert left < 20_000
+
+
+@pytest.mark.parametrize("size", [1, 100, 16_384, 16_385, 65_536, 200_000, 1 << 20])
+def test_all_that_was_taken_comes_out_at_once(size: int) -> None:
+    """In as few records as it needs, and in order, in one piece or in many."""
+    client = ClientConnection(ENTERPRISE, "contoso.com", credential=OURS)
+    server = ServerConnection(OURS, ENTERPRISE)
+    connected(client, server)
+    client.data_to_send()
+    data = bytes(number % 251 for number in range(size))
+    for pieces in ([data], [data[at : at + 700] for at in range(0, size, 700)]):
+        for piece in pieces:
+            client._engine.encrypt(bytearray(piece))
+        sent = client.data_to_send()
+        assert client.data_to_send() == b""
+        assert b"".join(server._engine.decrypt(sent)) == data
+        assert len(sent) - size <= 22 * (size // (16_384 - 700) + 2)  # header and tag of a record
+
+
+def test_what_is_taken_may_change_afterwards() -> None:
+    client = ClientConnection(ENTERPRISE, "contoso.com", credential=OURS)
+    server = ServerConnection(OURS, ENTERPRISE)
+    connected(client, server)
+    data = bytearray(b"first")
+    client._engine.encrypt(data)
+    data[:] = b"other"
+    assert b"".join(server._engine.decrypt(client.data_to_send())) == b"first"
+
+
+def test_what_was_taken_before_the_close_goes_out_before_it() -> None:
+    client = ClientConnection(ENTERPRISE, "contoso.com", credential=OURS)
+    server = ServerConnection(OURS, ENTERPRISE)
+    connected(client, server)
+    server.events()
+    client.send(request())
+    client.close()
+    server.receive_data(client.data_to_send())
+    message, closed = server.events()
+    assert isinstance(message, MessageReceived)
+    assert isinstance(closed, ConnectionClosed)
+
+
+def test_a_write_that_fails_is_told_to_the_next_who_writes() -> None:
+    client = ClientConnection(ENTERPRISE, "contoso.com", credential=OURS)
+    connected(client, ServerConnection(OURS, ENTERPRISE))
+    engine = client._engine
+    engine._connection.shutdown()
+    engine.encrypt(b"into a connection that is shut down")
+    engine.outgoing()
+    with pytest.raises(SIPTLSError):
+        engine.encrypt(b"more")
 
 
 def test_the_events_of_a_refusal_tell_what_was_judged(tls_version: str) -> None:

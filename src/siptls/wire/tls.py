@@ -242,10 +242,13 @@ class TLSEngine:
         "_judged",
         "_judgement",
         "_outgoing",
+        "_plain",
+        "_plain_size",
         "_read_any",
         "_remembered",
         "_resumed",
         "_sessions",
+        "_write_failure",
         "_wrote_any",
     )
 
@@ -274,6 +277,9 @@ class TLSEngine:
         self._connection.set_app_data(self._judgement)
         self._established = False
         self._outgoing: list[bytes] = []
+        self._plain: list[bytes] = []  # of the application, for the next record
+        self._plain_size = 0
+        self._write_failure: SSL.Error | None = None
         self._read_any = False
         self._wrote_any = False
         self._resumed = False
@@ -477,36 +483,65 @@ class TLSEngine:
                 yield from self._readable()
 
     def _readable(self) -> Iterator[bytes]:
+        """Give what can be read now in one piece: what is made of it costs less than by records."""
+        pieces: list[bytes] = []
+        failure: SSL.Error | None = None
         try:
             while True:
-                plain = self._connection.recv(_RECORD)
-                if not self._read_any:
-                    self._read_any = True
-                    self._remember()
-                yield plain
+                pieces.append(self._connection.recv(_RECORD))
         except SSL.WantReadError:
-            return
+            pass
         except SSL.Error as error:
-            raise self._failure(error) from None
+            failure = error
+        if pieces:
+            if not self._read_any:
+                self._read_any = True
+                self._remember()
+            yield pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if failure is not None:
+            raise self._failure(failure) from None
 
     def encrypt(self, data: bytes | bytearray | memoryview) -> None:
-        """Take bytes of the application; `outgoing` then has those for the network."""
-        view = memoryview(data)
+        """Take bytes of the application; `outgoing` then has those for the network.
+
+        What is taken until then leaves in as few records as it needs.
+        """
+        if not self._established or self._write_failure is not None:
+            raise self._failure(self._write_failure or SSL.Error()) from None
+        if self._plain_size + len(data) > _RECORD and self._plain:
+            self._seal()
+        self._plain.append(bytes(data))  # which copies what may change meanwhile, and bytes not
+        self._plain_size += len(data)
+        if self._plain_size >= _RECORD:
+            self._seal()
+
+    def _seal(self) -> None:
+        """Make records of what was taken."""
+        plain = self._plain[0] if len(self._plain) == 1 else b"".join(self._plain)
+        self._plain, self._plain_size = [], 0
         try:
+            if len(plain) <= _RECORD:
+                self._connection.sendall(plain)
+                return
+            view = memoryview(plain)
             for start in range(0, len(view), _RECORD):
                 if start:
                     self._outgoing.append(self._connection.bio_read(_READ))
                 self._connection.sendall(view[start : start + _RECORD])
-        except SSL.Error as error:
-            raise self._failure(error) from None
+        except SSL.Error as error:  # whoever reads learns it, too
+            self._write_failure = error
 
     def outgoing(self) -> bytes:
         """Give all bytes that are to go to the network."""
+        if self._plain:
+            self._seal()
         pieces = self._outgoing
         try:
-            while True:
+            more = True
+            while more:
                 pieces.append(self._connection.bio_read(_READ))
-        except SSL.Error:  # WantReadError: there are no more
+                more = len(pieces[-1]) == _READ
+        except SSL.Error:  # WantReadError: there are none
             pass
         if not pieces:
             return b""
@@ -542,6 +577,8 @@ class TLSEngine:
 
     def close(self) -> None:
         """Send close_notify, if the handshake has come so far."""
+        if self._plain:
+            self._seal()
         try:
             self._connection.shutdown()
         except SSL.Error:
