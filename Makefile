@@ -51,6 +51,7 @@ conformance: $(TOOLS)
 	$(BIN)/python -m pytest tests/conformance $(ARGS)
 
 bench: $(PACKAGE)
+	$(BIN)/python benchmarks/compare.py $(ARGS)
 	$(BIN)/python benchmarks/federation.py
 
 test-lowest: LOWEST := $(VENV)-lowest
