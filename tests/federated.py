@@ -37,6 +37,7 @@ def policy(limits: TrafficLimits | None = FEW) -> TrustPolicy:
     )
 
 
+_policy = policy
 HOME = Enterprise(["contoso.com"], CONTOSO.authority())
 
 
@@ -68,12 +69,17 @@ class Pair:
         traffic: Traffic | None = None,
         authorize: bool = False,
         limits: TrafficLimits | None = FEW,
+        policy: TrustPolicy | None = None,
         now: float = 0.0,
     ) -> None:
         self.now = now
         self.client = ClientConnection(HOME, "contoso.com", credential=credential, timer=self.time)
         self.edge = ServerConnection(
-            OURS, policy(limits), timer=self.time, traffic=traffic, authorize=authorize
+            OURS,
+            _policy(limits) if policy is None else policy,
+            timer=self.time,
+            traffic=traffic,
+            authorize=authorize,
         )
         connected(self.client, self.edge)
 

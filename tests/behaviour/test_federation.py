@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
+import socket
+import struct
+import threading
 import time
 from typing import Any
 
@@ -188,6 +192,101 @@ async def test_the_fifth_connection_is_refused_and_another_one_may_come_when_one
         assert [one.code for one in server.traffic.report(0).refused] == [Code.PARTNER_LIMIT]
 
 
+async def test_limits_that_are_lifted_let_pass_what_waits() -> None:
+    edge = Edge(policy=policy(TrafficLimits(messages_per_second=0.001, burst=1)))
+    async with edge.transport as server, TLSClientTransport(HOME, credential=STRANGER) as client:
+        await server.listen("127.0.0.1", 0)
+        connection = await visit(server, client)
+        for number in range(3):
+            await connection.send(asked(number))
+        assert (await connection.receive()).header("Call-ID") == "0"
+        server.update(policy=policy(None))
+        for number in (1, 2):
+            assert (await connection.receive()).header("Call-ID") == str(number)
+
+
+async def test_a_flood_by_reconnecting_is_no_way_around() -> None:
+    """What waited at the end is delivered once; then the certificate has to wait."""
+    edge = Edge(policy=policy(TrafficLimits(messages_per_second=1, burst=1)))
+    async with edge.transport as server:
+        await server.listen("127.0.0.1", 0)
+        for _ in range(6):
+            async with TLSClientTransport(HOME, credential=STRANGER) as client:
+                connection = await visit(server, client)
+                with contextlib.suppress(SIPTLSError):
+                    for number in range(30):
+                        await connection.send(asked(number))
+            await until(lambda: server.traffic.report(0).peers[0].connections == 0)
+        assert len(edge.messages) <= 30  # of the first, and of no other
+        assert {decision.code for decision in edge.refusals} == {Code.PARTNER_LIMIT}
+
+
+def test_uvloop_has_timers_that_do_not_tell_their_time() -> None:
+    """One that is due at once is a plain handle there, and messages come out of it."""
+    uvloop = pytest.importorskip("uvloop")
+    fast = TrafficLimits(messages_per_second=3000, burst=1)
+    failures: list[Any] = []
+
+    async def flood() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: failures.append(what))
+        edge = Edge(policy=policy(fast))
+        async with edge.transport as server, TLSClientTransport(HOME, credential=STRANGER) as one:
+            await server.listen("127.0.0.1", 0)
+            connection = await visit(server, one)
+            for number in range(300):
+                await connection.send(asked(number))
+            for number in range(300):
+                assert (await connection.receive()).header("Call-ID") == str(number)
+
+    uvloop.run(flood())
+    assert failures == []
+
+
+class Bad(BaseException):
+    """No Exception: nobody is to catch it."""
+
+
+def failing_at(number: str, error: type[BaseException], seen: list[str]) -> Any:
+    def fail(_: Connection, message: Message) -> None:
+        seen.append(message.header("Call-ID") or "")
+        if seen[-1] == number:
+            raise error
+
+    return fail
+
+
+async def test_an_application_that_fails_badly_ends_its_connection() -> None:
+    """Also where a message comes out of the timer, and not out of a read."""
+    seen: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda *_: None)
+    server = MTLSServerTransport(OURS, policy(FAST), on_message=failing_at("6", Bad, seen))
+    async with server, TLSClientTransport(HOME, credential=STRANGER) as client:
+        await server.listen("127.0.0.1", 0)
+        connection = await visit(server, client)
+        for number in range(10):
+            await connection.send(asked(number))
+        with pytest.raises(ConnectionClosedError):
+            await connection.receive()
+        assert seen[:7] == list("0123456")
+        await until(lambda: server.traffic.report(0).peers[0].connections == 0)
+    loop.set_exception_handler(None)
+
+
+async def test_what_the_application_waited_for_may_be_cancelled() -> None:
+    """``result()`` of a cancelled future raises it: the fault is in one message."""
+    seen: list[str] = []
+    failing = failing_at("6", asyncio.CancelledError, seen)
+    server = MTLSServerTransport(OURS, policy(FAST), on_message=failing)
+    async with server, TLSClientTransport(HOME, credential=STRANGER) as client:
+        await server.listen("127.0.0.1", 0)
+        connection = await visit(server, client)
+        for number in range(10):
+            await connection.send(asked(number))
+        await until(lambda: len(seen) == 10)
+        assert await connection.ping() > 0
+
+
 async def test_a_refused_certificate_is_remembered_before_on_refused_fails() -> None:
     def failing(decision: Decision, _: object) -> None:
         raise LookupError(decision)
@@ -244,6 +343,10 @@ def _raising(_: Peer) -> Decision:
     raise LookupError("the database is down")
 
 
+async def _cancelled(_: Peer) -> Decision:
+    raise asyncio.CancelledError
+
+
 def _refusing(_: Peer) -> Decision:
     return Decision.refuse("app.no", "we do not know you")
 
@@ -256,6 +359,7 @@ def _refusing(_: Peer) -> Decision:
         (lambda _: True, Code.POLICY_ERROR),
         (lambda _: None, Code.POLICY_ERROR),
         (_never, Code.POLICY_ERROR),
+        (_cancelled, Code.POLICY_ERROR),
         (EdgeDiscovery(NOWHERE), Code.PARTNER_UNDISCOVERED),
     ],
 )
@@ -383,6 +487,55 @@ def test_threads_slow_a_stranger_down_and_lose_nothing() -> None:
         took = edge.times[-1] - begin  # the first one passed no earlier than it was sent
         assert took >= (COUNT - FAST.burst) / FAST.messages_per_second
         assert connection.ping(timeout=20) > 0
+
+
+def test_threads_do_not_spin_while_a_reset_peer_is_held_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A reset is told by poll() again and again, whatever it is asked for."""
+    slow = TrafficLimits(messages_per_second=0.001, burst=1)
+    edge = SyncEdge(policy=policy(slow), limits=Limits(close_timeout=0.2))
+    polls: list[int] = []
+    poll = sync.Connection._poll
+
+    def counting(self: sync.Connection, interest: int, end: float | None) -> bytes | None:
+        polls.append(interest)
+        return poll(self, interest, end)
+
+    monkeypatch.setattr(sync.Connection, "_poll", counting)
+    with edge.transport as server:
+        server.listen("127.0.0.1", 0)
+        with sync.TLSClientTransport(HOME, credential=STRANGER) as client:
+            connection = sync_visit(server, client)
+            connection.send(asked(1) + asked(2) + asked(3))
+            assert connection.receive(timeout=20).status == 200
+            cut = struct.pack("ii", 1, 0)
+            connection._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, cut)
+            connection._abort(ConnectionClosedError("cut"))
+        polls.clear()
+        threading.Event().wait(0.2)  # in which it would be asked ten thousand times
+        assert len(polls) < 10
+
+
+def test_a_connection_that_gave_up_sending_is_counted_no_more() -> None:
+    """Else four of them would shut a peer out for ever."""
+    flooded = threading.Event()
+
+    def handler(connection: sync.Connection) -> None:
+        with contextlib.suppress(SIPTLSError):
+            while True:
+                connection.send(b"x" * 100_000, timeout=0.1)
+        flooded.set()
+
+    server = sync.MTLSServerTransport(OURS, policy(FAST), handler)
+    with server, sync.TLSClientTransport(HOME, credential=STRANGER) as client:
+        server.listen("127.0.0.1", 0)
+        sync_visit(server, client)
+        assert flooded.wait(20)
+        end = time.monotonic() + 20
+        while server.traffic.report(0).peers[0].connections and time.monotonic() < end:
+            threading.Event().wait(0.01)
+        assert server.traffic.report(0).peers[0].connections == 0
 
 
 def test_threads_do_not_wait_for_a_stranger_that_is_held_back() -> None:

@@ -543,6 +543,17 @@ def test_the_rate_is_that_of_about_a_minute() -> None:
     assert account.rate(419.0) == pytest.approx(2 / 60)
 
 
+def test_what_is_owed_is_what_passed_before_its_time() -> None:
+    account = Account(TrafficLimits(messages_per_second=10, burst=3))
+    for taken in range(1, 8):
+        account.take(START)
+        assert account.owed(START) == pytest.approx(max(0, taken - 3))
+    assert account.owed(START + 0.2) == pytest.approx(2)
+    assert account.owed(START + 5) == 0
+    account.limits = None
+    assert account.owed(START) == 0
+
+
 def test_limits_are_told_in_a_line() -> None:
     text = "20 messages/s, 20 at once, to 1000 URIs, over 4 connections"
     assert str(TrafficLimits()) == text

@@ -6,16 +6,19 @@ import math
 from typing import Any
 
 import pytest
-from federated import CONTOSO, FEW, OTHER, PARTNER, PUBLIC, STRANGER, Pair, asked, policy
+from federated import CONTOSO, FABRIKAM, FEW, OTHER, PARTNER, PUBLIC, STRANGER, Pair, asked, policy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siptls import (
     AccountState,
+    AnyDomain,
     Code,
     ConfigurationError,
     ConnectionClosed,
+    Decision,
     Enterprise,
+    Federation,
     Message,
     PeerRefused,
     ServerConnection,
@@ -148,7 +151,10 @@ def test_the_end_brings_what_waits_and_it_counts(ends: str) -> None:
     *messages, closed = pair.edge.events()
     assert len(messages) == 10
     assert isinstance(closed, ConnectionClosed)
-    again = Pair(traffic=traffic)
+    refused, _ = Pair(traffic=traffic).edge.events()  # ten more than it may
+    assert isinstance(refused, PeerRefused)
+    assert refused.decision.code == Code.PARTNER_LIMIT
+    again = Pair(traffic=traffic, now=0.7)
     again.say(asked(12))
     assert again.numbers() == []
     again.wait()
@@ -183,8 +189,77 @@ def test_another_policy_brings_other_limits() -> None:
     pair.say(*map(asked, range(6)))
     assert pair.numbers() == [0, 1]
     pair.edge.update(policy(None))
-    pair.edge.handle_deadline(pair.now)
     assert pair.numbers() == [2, 3, 4, 5]
+    assert pair.edge.holding is False
+
+
+def test_whoever_becomes_a_stranger_gets_limits() -> None:
+    """A policy that is put in force later counts from then on."""
+    traffic = Traffic()
+    for credential, first in ((STRANGER, AnyDomain(PUBLIC.authority())), (PARTNER, None)):
+        pair = Pair(credential, traffic=traffic, policy=first)
+        pair.say(*map(asked, range(9)))
+        assert pair.numbers() == list(range(9))
+        strict = Federation.open(
+            [PUBLIC.authority(), FABRIKAM.authority()], own=["contoso.com"], limits=FEW
+        )
+        pair.edge.update(strict)
+        pair.say(*map(asked, range(9)))
+        assert len(pair.numbers()) <= 2
+        assert pair.edge.limited is True
+    assert len(traffic.report(0).peers) == 2
+
+
+def test_whoever_becomes_a_stranger_with_one_connection_too_many_is_let_go() -> None:
+    traffic, one = Traffic(), TrafficLimits(connections=1)
+    strict = Federation.open(PUBLIC.authority(), own=["contoso.com"], limits=one)
+    pairs = [Pair(traffic=traffic, policy=AnyDomain(PUBLIC.authority())) for _ in range(2)]
+    for pair in pairs:
+        pair.edge.events()
+        pair.edge.update(strict)
+    assert pairs[0].edge.established
+    refused, closed = pairs[1].edge.events()
+    assert isinstance(refused, PeerRefused)
+    assert isinstance(closed, ConnectionClosed)
+    assert isinstance(closed.reason, TrustLostError)
+    assert closed.reason.decision.code == Code.PARTNER_LIMIT
+
+
+def test_a_message_that_was_kept_is_decided_about_again() -> None:
+    """Its peer may have proven more when it came."""
+    both = PUBLIC.issue("sip:stranger.example", "sip:second.example")
+    pair = Pair(both, authorize=True, limits=None)
+    pair.say(asked(0, "second.example"), asked(1), asked(2, "contoso.com"))
+    second, own, refused = pair.heard()
+    assert pair.edge.up_to_date(second) is second
+    everybody = Federation.open(
+        PUBLIC.authority(), own=["contoso.com", "second.example"], limits=None
+    )
+    pair.edge.update(everybody)
+    codes = [
+        message.decision.code
+        for message in map(pair.edge.up_to_date, (second, own, refused))
+        if message.decision is not None
+    ]
+    assert codes == [Code.SENDER_NOT_AUTHORIZED, Code.ACCEPTED, Code.SENDER_NOT_AUTHORIZED]
+
+
+def test_a_refusal_of_the_application_drops_what_waits() -> None:
+    pair = Pair()
+    pair.say(*map(asked, range(6)))
+    pair.edge.events()
+    pair.edge.refuse(Decision.refuse("app.no", "no"))
+    refused, closed = pair.edge.events()
+    assert isinstance(refused, PeerRefused)
+    assert isinstance(closed, ConnectionClosed)
+
+
+def test_little_is_read_at_a_time_of_a_peer_with_limits() -> None:
+    assert Pair().edge.limited is True
+    assert Pair(PARTNER, traffic=Traffic()).edge.limited is False
+    pair = Pair()
+    pair.edge.update(policy(None))
+    assert pair.edge.limited is False
 
 
 def test_answers_to_our_requests_do_not_wait() -> None:

@@ -29,6 +29,10 @@ class Header:
     asserted: tuple[str, ...] = ()
     is_request: bool = True
 
+    @property
+    def head(self) -> bytes:
+        return b"OPTIONS sip:a SIP/2.0" if self.is_request else b"SIP/2.0 200 OK"
+
     def headers(self, name: str) -> tuple[str, ...]:
         return {"From": self.sent, "P-Asserted-Identity": self.asserted}[name]
 
@@ -502,7 +506,7 @@ TORTURE: dict[str, str | None] = {
     "badvers": "example.com",
     "mismatch01": "example.net",
     "mismatch02": "example.net",
-    "bigcode": None,  # a response
+    "bigcode": "malformed",  # a response
 }
 
 
@@ -798,3 +802,62 @@ def test_a_long_value_is_read_to_its_end(start: str, repeated: str, end: str) ->
         value = start + repeated * (size // len(repeated)) + end
         claims = Claims.of(Header((value,), (value,)))
         assert claims.fault is None or claims.fault.reason.isprintable()
+
+
+# ---------------------------------------------------------------- a head with two readings
+
+
+FROM = b"OPTIONS sip:a SIP/2.0\r\nFrom: <sip:anna@fabrikam.com>\r\n"
+HIDDEN = b"<sip:eve@contoso.com>"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"P-Asserted-Identity\x0b: " + HIDDEN,
+        b"\x0bP-Asserted-Identity: " + HIDDEN,
+        b"P-Asserted-Identity\xa0: " + HIDDEN,
+        b"P-Asserted-Identity\xc2\xa0: " + HIDDEN,
+        b"From\x0c: " + HIDDEN,
+        b"Subject: a\x0bP-Asserted-Identity: " + HIDDEN,
+        b"Subject: a\x1eP-Asserted-Identity: " + HIDDEN,
+        b"Subject: a\xc2\x85P-Asserted-Identity: " + HIDDEN,
+        b"Subject: a\xe2\x80\xa8P-Asserted-Identity: " + HIDDEN,
+        b"P-Asserted-Identity " + HIDDEN,
+        b": " + HIDDEN,
+        b"P Asserted-Identity: " + HIDDEN,
+    ],
+)
+def test_a_header_that_others_could_read_is_malformed(line: bytes) -> None:
+    """Else a server behind us would find an identity that we have not looked at."""
+    claims = Claims.of(Message(FROM + line + b"\r\n\r\n"))
+    assert claims.fault is not None
+    assert claims.fault.code is Code.SENDER_MALFORMED
+    assert claims.fault.reason.isprintable()
+
+
+@pytest.mark.parametrize("name", [b"X-A.b!%*_+`'~1", b"Subject \t", b"s"])
+def test_any_token_names_a_header_field(name: bytes) -> None:
+    line = name + b": \xc3\x85sa \x07 \xff\r\n folded\r\n"
+    assert Claims.of(Message(FROM + line + b"\r\n")).domains == {"fabrikam.com"}
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"SIP/2.0 INVITE sip:b SIP/2.0",
+        b"SIP/2.0INVITE sip:b SIP/2.0",
+        b"SIP/2.0",
+        b"SIP/3.0 200 OK",
+    ],
+)
+def test_what_is_neither_a_request_nor_a_response_is_malformed(start: bytes) -> None:
+    """As a response, its From would not be looked at."""
+    claims = Claims.of(Message(start + b"\r\nFrom: <sip:eve@contoso.com>\r\n\r\n"))
+    assert claims.fault is not None
+
+
+@pytest.mark.parametrize("start", [b"SIP/2.0 200 OK", b"SIP/2.0 180", b"sip/2.0 699 "])
+def test_a_response_claims_no_sender(start: bytes) -> None:
+    claims = Claims.of(Message(start + b"\r\nFrom: <sip:eve@contoso.com>\r\n\r\n"))
+    assert (claims.fault, claims.sender) == (None, None)

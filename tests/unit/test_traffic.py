@@ -365,12 +365,31 @@ def test_how_many_are_remembered_is_a_count(name: str, bad: Any) -> None:
         Traffic(**{name: bad})
 
 
+def test_who_owes_messages_gets_no_connection_before_they_are_made_up_for(
+    leaf: x509.Certificate,
+) -> None:
+    """Else whoever cuts each connection in the middle of a flood would have no limit."""
+    traffic, who = Traffic(), peer(leaf, limits=evolve(LIMITS, burst=5))
+    meter = enter(traffic, who)
+    for _ in range(5 + 4 + 20):
+        meter.take(START)
+    fault = traffic.enter(who, START)
+    assert isinstance(fault, Fault)
+    assert (fault.code, fault.found) == (
+        Code.PARTNER_LIMIT,
+        "has sent 24 messages more than it may",
+    )
+    meter.leave()
+    assert isinstance(traffic.enter(who, START + 0.99), Fault)
+    assert isinstance(traffic.enter(who, START + 1.01), Meter)  # 20 of them, at 20 a second
+
+
 # ---------------------------------------------------------------- threads
 
 
 def test_threads_lose_no_message_and_no_connection(leaf: x509.Certificate) -> None:
     traffic = Traffic()
-    who = peer(leaf, limits=evolve(LIMITS, burst=1, connections=1000))
+    who = peer(leaf, limits=evolve(LIMITS, burst=1, connections=10_000))
     count, rounds = 8, 400
     ready = threading.Barrier(count)
     failures: list[BaseException] = []

@@ -58,6 +58,11 @@ async def ask(admit: Admit, core: ServerConnection, timeout: float) -> Decision:
     except TimeoutError:
         fault = Fault(Code.POLICY_ERROR, by, f"gave no answer in {timeout:g} s", "a Decision")
         return Decision.refuse_for(fault, by=by, evidence=evidence)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise  # it is we who are cancelled
+        return raised("admit", by, RuntimeError("what it waited for was cancelled"), evidence)
     except Exception as error:  # noqa: BLE001  whatever it is, it is a refusal
         return raised("admit", by, error, evidence)
     return _checked(by, answer, evidence)

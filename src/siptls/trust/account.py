@@ -282,6 +282,13 @@ class Account:
             due = max(ends, full - (limits.burst - 1) * interval)
         return _seconds(due)
 
+    def owed(self, now: float) -> float:
+        """Give how many messages were delivered before they were due, and are not made up for."""
+        if self._limits is None:
+            return 0.0
+        missing = (self._bucket.full_at - self._look(now)) / self._bucket.interval
+        return max(0.0, missing - self._bucket.burst)
+
     def take(self, now: float, *, answer: bool = False) -> None:
         """Count a message that is delivered. One that is not due yet delays those after it.
 

@@ -56,10 +56,25 @@ class HasHeaders(Protocol):
         """Whether it is a request; otherwise it is a response."""
         ...
 
+    @property
+    def head(self) -> bytes:
+        """Start line and header."""
+        ...
+
     def headers(self, name: str) -> tuple[str, ...]:
         """Give the unfolded values of all header fields of a name, long or compact, in order."""
         ...
 
+
+# ---------------------------------------------------------------- the head
+
+# What some take for white space or the end of a line, and SIP does not; or a line that is no header
+# field and continues none.
+_STRAY_LINE = re.compile(
+    rb"[\x0b\x0c\x1c-\x1e]|\xc2\x85|\xe2\x80[\xa8\xa9]"
+    rb"|\r\n(?![ \t])(?![A-Za-z0-9.!%*_+`'~-]++[ \t]*+:)"
+)
+_STATUS_LINE = re.compile(rb"SIP/2\.0 [1-6][0-9][0-9](?: |\r\n|\Z)", re.IGNORECASE)
 
 # ---------------------------------------------------------------- an address in a header field
 
@@ -151,6 +166,10 @@ class Claims:
     def of(cls, message: HasHeaders) -> Claims:
         """Read the claims of a request or a response. Whatever its header holds, none is raised."""
         sender = None
+        if (found := _head_fault(message)) is not None:
+            expected = "a head in which every parser finds the same header fields"
+            fault = Fault(Code.SENDER_MALFORMED, "the message", found, expected, "RFC 3261 §25.1")
+            return cls(None, (), fault)
         if message.is_request:
             values = message.headers("From")
             senders = _read(values, 1)
@@ -178,6 +197,19 @@ class Claims:
         """The domains that are claimed, in From or as asserted; anonymous.invalid is none."""
         named = (self.sender, *self.asserted)
         return frozenset(one.domain for one in named if one and one.domain and not one.hidden)
+
+
+def _head_fault(message: HasHeaders) -> str | None:
+    """Say what in a head could hide a header field from us, or from whoever reads it after us."""
+    head = message.head
+    stray = _STRAY_LINE.search(head)
+    if stray is not None:
+        place = head[max(0, stray.start() - 8) : stray.end() + 24]
+        return f"has in its head {printable(place.decode('latin-1'))!r}"
+    if not message.is_request and _STATUS_LINE.match(head) is None:
+        start = head.partition(b"\r\n")[0]
+        return f"begins with {printable(start.decode('latin-1'))!r}, no request and no response"
+    return None
 
 
 def _read(values: tuple[str, ...], most: int) -> tuple[Sender, ...] | None:

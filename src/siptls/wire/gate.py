@@ -6,8 +6,7 @@ meanwhile: TCP then tells the peer to slow down. So no message is lost, and what
 than one read has brought.
 
 When the connection ends with messages that wait, they are delivered at once: nobody could deliver
-them later. They count all the same, so that whoever comes back with the same certificate waits for
-as long.
+them later. They are owed: the certificate gets no other connection before they are made up for.
 """
 
 from __future__ import annotations
@@ -56,6 +55,23 @@ class Gate:
         """Whether messages wait, so that nothing is to be read."""
         return bool(self._waiting)
 
+    @property
+    def counts(self) -> bool:
+        """Whether messages are counted."""
+        return self._meter is not None
+
+    def up_to_date(self, message: Message) -> Message:
+        """Decide again about a message whose peer has been judged again since."""
+        decision = message.decision
+        if decision is None or not decision.accepted or decision.peer is self._peer:
+            return message
+        return evolve(message, decision=self._peer.authorize(message))
+
+    @property
+    def limited(self) -> bool:
+        """Whether messages may have to wait: then little is to be read at a time."""
+        return self._meter is not None and self._meter.limited
+
     def due(self, now: float) -> float:
         """Give when the next of those that wait may pass, by the connection's timer."""
         if self._meter is None or not self._waiting:
@@ -86,9 +102,9 @@ class Gate:
         """Take notice of what we have sent: an answer tells how the peer fares."""
         if self._meter is None:
             return
-        start = bytes(data[:12])
+        start = bytes(data[:16]).lstrip(b"\r\n")
         if not start.startswith(b"SIP/2.0 "):
-            if start.strip():
+            if start:
                 self._meter.asked(now)
         elif start[8:11].isdigit() and int(start[8:11]) >= _FINAL:
             self._meter.answered(int(start[8:11]), now)

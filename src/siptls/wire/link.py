@@ -106,6 +106,8 @@ class Link:
         self._gate: Gate | None = None
         self.holding = False
         """Whether messages wait until the peer may send more: nothing is to be read meanwhile."""
+        self.limited = False
+        """Whether they may have to: read little at a time, for what was read cannot be left."""
         self._step()
 
     # ------------------------------------------------------------ what is known
@@ -246,8 +248,7 @@ class Link:
             return
         if decision.accepted:
             self._plan_trust(self._timer())
-            if self._gate is not None and decision.peer is not None:
-                self._gate.follow(decision.peer)
+            self._follow(decision.peer)
         elif self._announced:
             self._end(TrustLostError(decision))
         else:
@@ -276,9 +277,35 @@ class Link:
         version = self._in_force.version  # before the policy: see `InForce.replace`
         self._engine.adopt(self._in_force.policy, version)
 
+    def _follow(self, peer: Peer | None) -> None:
+        """Hold the peer to what it may do now."""
+        if peer is None or not self._announced:
+            return
+        if self._gate is None or not self._gate.counts:  # nothing waits in one that does not count
+            self._open_gate(self._timer())
+            return
+        self._gate.follow(peer)
+        self.limited = self._gate.limited
+        self._let_pass(self._timer())  # it may be more than before
+
+    def _open_gate(self, now: float) -> None:
+        gate = gate_for(self.peer, self._traffic, now, authorize=self._authorize)
+        if isinstance(gate, Fault):
+            decision = Decision.refuse_for(gate, by="traffic", evidence=self.evidence)
+            ends = TrustLostError if self._announced else PeerRefusedError
+            self._end(ends(decision))
+            return
+        self._gate = gate
+        self.limited = gate is not None and gate.limited
+
+    def up_to_date(self, message: Message) -> Message:
+        """Give a message that was kept: its decision is that about the peer as it is now."""
+        return message if self._gate is None else self._gate.up_to_date(message)
+
     def refuse(self, decision: Decision) -> None:
         """End the connection for what was decided about the peer beside the policy."""
         if self._closed is None and not self._closing:
+            self._leave_gate()
             self._end(PeerRefusedError(decision))
 
     def restart_deadline(self) -> None:
@@ -366,12 +393,9 @@ class Link:
                 self.judge_again()
                 if self._closed is not None:
                     return
-            gate = gate_for(self.peer, self._traffic, now, authorize=self._authorize)
-            if isinstance(gate, Fault):
-                decision = Decision.refuse_for(gate, by="traffic", evidence=self.evidence)
-                self._end(PeerRefusedError(decision))
+            self._open_gate(now)
+            if self._closed is not None:
                 return
-            self._gate = gate
             self._announced = True
             self._plan_trust(now)
             self._events.append(PeerAccepted(self.peer, self.decision))

@@ -181,7 +181,7 @@ class Traffic:
         self._idle: OrderedDict[bytes, _Entry] = OrderedDict()
         self._refused: OrderedDict[bytes, RefusedReport] = OrderedDict()
 
-    def enter(self, peer: Peer, now: float) -> Meter | Fault:  # noqa: ARG002  see Account
+    def enter(self, peer: Peer, now: float) -> Meter | Fault:
         """Begin a connection of a peer: give its meter, or say why it may not have one more.
 
         Args:
@@ -202,6 +202,11 @@ class Traffic:
             if limits is not None and entry.connections >= limits.connections:
                 entry.account.refused(Code.PARTNER_LIMIT)
                 return _connections_fault(entry, limits)
+            # Each connection may have been faster than another by one. More is what was waiting
+            # when a connection ended: whoever cut it on purpose gets none before that is made up.
+            if limits is not None and entry.account.owed(now) > limits.connections:
+                entry.account.refused(Code.PARTNER_LIMIT)
+                return _debt_fault(entry, limits, now)
             self._idle.pop(key, None)
             self._live[key] = entry
             self._live.move_to_end(key)
@@ -260,6 +265,16 @@ class Traffic:
             with self._lock:  # anew for each: nobody waits for all of them
                 peers.append(entry.report(now))
         return FederationReport(tuple(peers), refused)
+
+
+def _debt_fault(entry: _Entry, limits: TrafficLimits, now: float) -> Fault:
+    return Fault(
+        Code.PARTNER_LIMIT,
+        entry.certificate.description,
+        f"has sent {entry.account.owed(now):.0f} messages more than it may",
+        f"a pause until {limits.messages_per_second:g} a second have been enough for them",
+        "TrafficLimits.messages_per_second",
+    )
 
 
 def _connections_fault(entry: _Entry, limits: TrafficLimits) -> Fault:

@@ -53,6 +53,8 @@ _log = logging.getLogger("siptls")
 # One read buffer serves all connections of a thread: a read and what is made of it are one step of
 # the event loop, and the bytes are copied out before it ends.
 _READ_SIZE = 65536
+# What is read at a time of a peer with limits: the rest waits in the kernel, and counts for him.
+_LITTLE = 4096
 # What a message costs in a queue beside its bytes: the smallest has 20, and three objects.
 _OVERHEAD = 256
 # Why nothing is read: the peer has sent more than it may.
@@ -62,6 +64,7 @@ _LIMIT = "the limit"
 class _ReadBuffer(threading.local):
     def __init__(self) -> None:
         self.view = memoryview(bytearray(_READ_SIZE))
+        self.small = self.view[:_LITTLE]
 
 
 _shared = _ReadBuffer()
@@ -111,6 +114,7 @@ class Driver(asyncio.BufferedProtocol):
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0  # uvloop's timers do not tell it
         self._linger: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._outflow = Outflow(limits)
@@ -180,7 +184,7 @@ class Driver(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """Give the loop a place to read into."""
         del sizehint
-        return _shared.view
+        return _shared.small if self.core.limited else _shared.view
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what was read."""
@@ -200,17 +204,19 @@ class Driver(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take notice that the socket is closed."""
-        self.core.receive_eof(exc if isinstance(exc, OSError) else None)
-        self._process()
-        self._cut = not self._drained.is_set()
-        self._drained.set()
-        for handle in (self._timer, self._linger, self._watch):
-            if handle is not None:
-                handle.cancel()
-        self._writable.set()
-        _settle(self.lost)
-        if self._on_lost is not None:
-            self._on_lost(self)
+        try:
+            self.core.receive_eof(exc if isinstance(exc, OSError) else None)
+            self._process()
+        finally:  # whatever the application does with what comes last
+            self._cut = not self._drained.is_set()
+            self._drained.set()
+            for handle in (self._timer, self._linger, self._watch):
+                if handle is not None:
+                    handle.cancel()
+            self._writable.set()
+            _settle(self.lost)
+            if self._on_lost is not None:
+                self._on_lost(self)
 
     def pause_writing(self) -> None:
         """The kernel has not taken all that was written."""
@@ -249,7 +255,10 @@ class Driver(asyncio.BufferedProtocol):
         self._write(message)
 
     async def receive(self) -> Message:
-        """Give the next message; when all are given, raise why the connection is over."""
+        """Give the next message; when all are given, raise why the connection is over.
+
+        What was decided about its sender is decided again if the peer was judged again since.
+        """
         if self._messages.empty():
             self.judge_again()
         message = await self._messages.get()
@@ -262,7 +271,7 @@ class Driver(asyncio.BufferedProtocol):
         self._queued -= len(message.data) + _OVERHEAD
         if self._queued <= self._limits.read_buffer // 2:
             self._resume_reading("the application")
-        return message
+        return self.core.up_to_date(message)
 
     def deliver_to(self, on_message: Callable[[Message], None]) -> None:
         """Give each message to a function from now on, first those that wait already."""
@@ -314,7 +323,7 @@ class Driver(asyncio.BufferedProtocol):
     def judge_again(self) -> None:
         """Judge the peer by the policy in force, unless it was; who is refused is let go."""
         self.core.ensure_trust()
-        if self.core.closed is not None and self.ended is None:
+        if (self.core.closed is not None and self.ended is None) or _LIMIT in self._paused:
             self._process()
 
     async def wait_lost(self) -> None:
@@ -363,7 +372,7 @@ class Driver(asyncio.BufferedProtocol):
         if self.on_message is not None:
             self.core.ensure_trust()  # it may have changed what is in force
             if not isinstance(self.core.closed, TrustLostError):
-                self.on_message(message)
+                self.on_message(self.core.up_to_date(message))
             return
         self._messages.put_nowait(message)
         self._queued += len(message.data) + _OVERHEAD
@@ -500,17 +509,21 @@ class Driver(asyncio.BufferedProtocol):
         if deadline is None or deadline == math.inf or self.lost.done():
             return
         if self._timer is not None:
-            if self._timer.when() <= deadline:
+            if self._timer_at <= deadline:
                 return
             self._timer.cancel()
-        self._timer = self.loop.call_at(deadline, self._handle_deadline)
+        self._timer, self._timer_at = self.loop.call_at(deadline, self._handle_deadline), deadline
 
     def _handle_deadline(self) -> None:
         self._timer = None
         if self._paused and not self.core.holding:
             return  # it is we who read nothing; it is set again on resuming
-        self.core.handle_deadline(self.loop.time())
-        self._process()
+        try:
+            self.core.handle_deadline(self.loop.time())
+            self._process()
+        except BaseException:  # the application's; asyncio ends a connection that fails in a read
+            self.abort()
+            raise
 
 
 def _settle(waiting: asyncio.Future[None]) -> None:

@@ -96,7 +96,7 @@ class _ServerTransport(Closing):
         self._drivers: set[Driver] = set()
         self._updating = threading.Lock()
         self._judging = Judging(lambda: self._drivers)
-        self._handlers: set[asyncio.Task[None]] = set()
+        self._handlers: set[asyncio.Task[Any]] = set()
         self._slots = asyncio.Semaphore(self._limits.max_connections)
         self._closed = asyncio.Event()
 
@@ -260,6 +260,8 @@ class _ServerTransport(Closing):
         assert isinstance(driver.core, ServerConnection)  # noqa: S101  we have made it
         timeout = self._limits.handshake_timeout
         question = asyncio.ensure_future(ask(admit, driver.core, timeout))
+        self._handlers.add(question)
+        question.add_done_callback(self._handlers.discard)
         either: set[asyncio.Future[Any]] = {question, driver.lost}
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -307,12 +309,12 @@ def _deliver(
 ) -> None:
     try:
         on_message(connection, message)
-    except Exception as error:  # noqa: BLE001  whatever it is, it is the application's
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  whatever it is, it is the application's
         if not _is_end(driver, error):
             _log.exception("on_message of %r failed", connection)
 
 
-def _is_end(driver: Driver, error: Exception) -> bool:
+def _is_end(driver: Driver, error: BaseException) -> bool:
     """Whether an error only tells that the connection is over, which is told already."""
     return error is driver.core.closed or (driver.over and isinstance(error, ConnectionClosedError))
 

@@ -59,6 +59,8 @@ __all__ = ["Closing", "Connection", "close_all"]
 Sendable: TypeAlias = bytes | bytearray | memoryview | Message
 
 _READ_SIZE = 65536
+# What is read at a time of a peer with limits: the rest waits in the kernel, and counts for him.
+_LITTLE = 4096
 # Seconds without a read after which what has come is read before anything is called late.
 _GAP = 1.0
 # How often what has come is read before a socket is closed.
@@ -226,7 +228,7 @@ class Connection(Known, Closing):
             self._stored -= len(message.data)
             if was_full:
                 self._changed.notify_all()  # a ping waits for room
-            return message
+            return self._core.up_to_date(message)
 
     def __iter__(self) -> Iterator[Message]:
         """Give messages until the peer closes in order; raise if it ends otherwise."""
@@ -440,11 +442,11 @@ class Connection(Known, Closing):
         """Read what is left of a connection that takes no more bytes; the lock is held."""
         self._readers += 1
         while self._ended is None and self._closing is None and not self._is_full:
-            if left(end) == 0:
+            if left(end) == 0 or self._core.holding:
                 break
             self._drive(end)
         self._readers -= 1
-        if self._ended is None:  # nobody receives what is before the end
+        if self._ended is None:  # nobody receives what is before the end, or it may not pass yet
             self._core.receive_eof(self._failure)
             self._take_events()
             self._see_to_the_end()
@@ -527,14 +529,15 @@ class Connection(Known, Closing):
     def _poll(self, interest: int, end: float | None) -> bytes | None:
         """Wait, and read; nothing at the end of the socket, None if it was not for reading."""
         poll = select.poll()
-        poll.register(self._sock, interest)
+        if interest:  # else the peer's reset would be told again and again
+            poll.register(self._sock, interest)
         poll.register(self._waker, select.POLLIN)
         ready = [number for number, _ in poll.poll(milliseconds(end))]
         try:
             if self._waker.fileno() in ready:
                 self._waker.clear()
             if interest & select.POLLIN and self._sock.fileno() in ready:
-                return self._sock.recv(_READ_SIZE)
+                return self._sock.recv(_LITTLE if self._core.limited else _READ_SIZE)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError as error:
@@ -649,9 +652,10 @@ class Connection(Known, Closing):
             while self._driving:
                 self._waker.wake()
                 self._changed.wait(0.1)
-            if self._ended is None:
+            if self._core.closed is None:  # we have ended it without a word to it
                 self._core.receive_eof()
-                self._take_events()
+                if self._ended is None:
+                    self._take_events()
             self._sock.close()
             self._waker.close()
             self._released = True

@@ -293,6 +293,8 @@ class _ServerTransport(Closing):
             return  # told already
         if self._closed.is_set() or not self._is_admitted(connection):
             return
+        if self._admit is not None and (self._closed.is_set() or not connection.usable):
+            return  # meanwhile
         self._service.share(connection, self.pool)
         try:
             if self._handler is not None:
