@@ -1128,3 +1128,20 @@ def test_the_options_of_a_partner_have_their_kinds(wrong: dict[str, Any]) -> Non
 def test_a_discovery_is_one() -> None:
     with pytest.raises(ConfigurationError, match="Discovery"):
         Federation(PARTNERS, discovery=of("public"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("domains", "edge"),
+    [
+        (["contoso.com"], None),
+        (["eu.contoso.com", "fabrikam.com"], None),
+        (["com"], None),
+        (["fabrikam.com"], "edge.contoso.com"),
+    ],
+)
+def test_no_partner_has_a_domain_of_ours(domains: list[str], edge: str | None) -> None:
+    """His CA would vouch for us; a typing error must not do that."""
+    partner = Partner(domains, of("fabrikam"), edge=edge)
+    with pytest.raises(ConfigurationError, match="would vouch for us"):
+        Federation.discovering([partner], of("public"), own=["contoso.com"])
+    assert Federation([partner]).partners == (partner,)  # which does not know what is ours

@@ -138,7 +138,7 @@ class Federation(Combinable):
         discovery: Who else is believed, and how far.
 
     Raises:
-        ConfigurationError: No partner, or a domain that two partners claim.
+        ConfigurationError: No partner; or a domain that two partners claim, or that is our own.
     """
 
     partners: tuple[Partner, ...] = field(converter=_as_partners)
@@ -201,6 +201,14 @@ class Federation(Combinable):
     def __attrs_post_init__(self) -> None:
         if not self.partners and self.discovery is None:
             raise ConfigurationError("a Federation without partners could believe nobody: add one")
+        own = frozenset() if self.discovery is None else self.discovery.own.domains
+        above = {parent for domain in own for parent in parents(domain)}
+        listed_names = {*self._by_domain, *(p.edge for p in self.partners if p.edge is not None)}
+        if ours := sorted(n for n in listed_names if n in above or not own.isdisjoint(parents(n))):
+            raise ConfigurationError(
+                f"a partner has {listed(ours)}, which is a domain of ours, or stands above one: his"
+                " CA would vouch for us"
+            )
 
     @_by_domain.default
     def _index_domains(self) -> dict[str, Partner]:
