@@ -347,6 +347,10 @@ async def _cancelled(_: Peer) -> Decision:
     raise asyncio.CancelledError
 
 
+def _timing_out(_: Peer) -> Decision:
+    raise TimeoutError("no answer of the database")
+
+
 def _refusing(_: Peer) -> Decision:
     return Decision.refuse("app.no", "we do not know you")
 
@@ -360,6 +364,7 @@ def _refusing(_: Peer) -> Decision:
         (lambda _: None, Code.POLICY_ERROR),
         (_never, Code.POLICY_ERROR),
         (_cancelled, Code.POLICY_ERROR),
+        (_timing_out, Code.POLICY_ERROR),
         (EdgeDiscovery(NOWHERE), Code.PARTNER_UNDISCOVERED),
     ],
 )
@@ -376,6 +381,15 @@ async def test_who_is_not_admitted_is_refused(admit: Any, code: str) -> None:
         assert edge.refusals[0].code == code
         assert edge.messages == []
         assert server.traffic.report(0).refused[0].code == code
+
+
+async def test_a_timeout_of_what_was_asked_is_told_as_its_own() -> None:
+    edge = Edge(admit=_timing_out)
+    async with edge.transport as server, TLSClientTransport(HOME, credential=STRANGER) as client:
+        await server.listen("127.0.0.1", 0)
+        await visit(server, client)
+        await until(lambda: edge.refusals)
+        assert "no answer of the database" in edge.refusals[0].reason
 
 
 async def test_a_discovered_stranger_is_admitted_and_a_partner_is_not_looked_for() -> None:
@@ -532,9 +546,7 @@ def test_a_connection_that_gave_up_sending_is_counted_no_more() -> None:
         server.listen("127.0.0.1", 0)
         sync_visit(server, client)
         assert flooded.wait(20)
-        end = time.monotonic() + 20
-        while server.traffic.report(0).peers[0].connections and time.monotonic() < end:
-            threading.Event().wait(0.01)
+        server.close()  # it waits for the handlers
         assert server.traffic.report(0).peers[0].connections == 0
 
 

@@ -271,7 +271,7 @@ def test_answers_to_our_requests_are_not_held_back() -> None:
     account = Account(LIMITS)
     pass_all(account, START)
     assert account.due(START, answer=True) > START
-    account.asked(START)
+    account.asked()
     for _ in range(8):
         assert account.due(START, answer=True) == START
         account.take(START, answer=True)
@@ -284,7 +284,7 @@ def test_answers_to_our_requests_are_not_held_back() -> None:
 
 def test_requests_of_the_peer_use_no_credit() -> None:
     account = Account(LIMITS)
-    account.asked(START)
+    account.asked()
     pass_all(account, START)
     assert account.due(START) > START
     assert account.due(START, answer=True) == START
@@ -293,7 +293,7 @@ def test_requests_of_the_peer_use_no_credit() -> None:
 def test_credit_has_an_end() -> None:
     account = Account(LIMITS)
     for _ in range(2000):
-        account.asked(START)
+        account.asked()
     pass_all(account, START)
     count = 0
     while account.due(START, answer=True) <= START:

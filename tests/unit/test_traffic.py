@@ -190,7 +190,7 @@ def test_a_meter_writes_all_into_the_account(leaf: x509.Certificate) -> None:
     meter = enter(traffic, peer(leaf, limits=evolve(LIMITS, distinct_uris=1, burst=1)))
     meter.take(START)
     assert meter.due(START) > START
-    meter.asked(START)
+    meter.asked()
     assert meter.due(START, answer=True) == START
     meter.take(START, answer=True)
     assert meter.uri_fault("sip:a@contoso.com") is None
@@ -429,7 +429,7 @@ ACCOUNT_CALLS: list[tuple[str, tuple[Any, ...]]] = [
     ("due", (START,)),
     ("take", (START,)),
     ("uri_fault", ("sip:a@contoso.com",)),
-    ("asked", (START,)),
+    ("asked", ()),
     ("answered", (200, START)),
     ("spoke_for", ("contoso.com",)),
     ("refused", (Code.SENDER_NOT_AUTHORIZED,)),

@@ -16,7 +16,6 @@ from attrs import evolve
 from siptls.errors import ConfigurationError
 from siptls.trust.codes import Code
 from siptls.trust.decision import Decision, Peer
-from siptls.trust.evidence import Evidence
 from siptls.trust.fault import Fault
 from siptls.trust.policy import no_decision, raised
 from siptls.wire.connection import ServerConnection
@@ -50,12 +49,15 @@ async def ask(admit: Admit, core: ServerConnection, timeout: float) -> Decision:
     peer, evidence = core.peer, core.evidence
     assert peer is not None and evidence is not None  # noqa: S101, PT018  it is judged
     by = _name(admit)
+    limit = asyncio.timeout(timeout)
     try:
-        async with asyncio.timeout(timeout):
+        async with limit:
             answer = admit(peer)
             if inspect.isawaitable(answer):
                 answer = await answer
-    except TimeoutError:
+    except TimeoutError as error:
+        if not limit.expired():
+            return raised("admit", by, error, evidence)  # it is of what it has asked
         fault = Fault(Code.POLICY_ERROR, by, f"gave no answer in {timeout:g} s", "a Decision")
         return Decision.refuse_for(fault, by=by, evidence=evidence)
     except asyncio.CancelledError:
@@ -65,18 +67,14 @@ async def ask(admit: Admit, core: ServerConnection, timeout: float) -> Decision:
         return raised("admit", by, RuntimeError("what it waited for was cancelled"), evidence)
     except Exception as error:  # noqa: BLE001  whatever it is, it is a refusal
         return raised("admit", by, error, evidence)
-    return _checked(by, answer, evidence)
+    if not isinstance(answer, Decision):
+        return no_decision(by, answer, evidence)
+    return answer if answer.evidence is not None else evolve(answer, evidence=evidence)
 
 
 def ask_blocking(admit: Admit, core: ServerConnection, timeout: float) -> Decision:
     """As `ask`, in the calling thread, which must not run an event loop."""
     return asyncio.run(ask(admit, core, timeout))
-
-
-def _checked(by: str, answer: object, evidence: Evidence) -> Decision:
-    if not isinstance(answer, Decision):
-        return no_decision(by, answer, evidence)
-    return answer if answer.evidence is not None else evolve(answer, evidence=evidence)
 
 
 def _name(admit: Admit) -> str:

@@ -35,7 +35,7 @@ from siptls.trust.codes import Code
 from siptls.trust.fault import Fault
 from siptls.trust.names import MAX_DOMAIN, printable
 
-__all__ = ["Account", "AccountState", "TrafficLimits"]
+__all__ = ["IS_LIMITS", "Account", "AccountState", "TrafficLimits"]
 
 # Messages that a request of ours may bring back without being held back: a few provisional
 # answers, and the final one with what repeats it.
@@ -117,7 +117,7 @@ class TrafficLimits:
         )
 
 
-_IS_LIMITS = Kind(TrafficLimits, "write TrafficLimits(messages_per_second=20)", optional=True)
+IS_LIMITS = Kind(TrafficLimits, "write TrafficLimits(messages_per_second=20)", optional=True)
 # What is remembered of whom nothing is held back.
 _UNLIMITED_URIS = TrafficLimits().distinct_uris
 
@@ -239,7 +239,7 @@ class Account:
     def limits(self, limits: TrafficLimits | None) -> None:
         if limits == self._limits:
             return
-        _IS_LIMITS.check("limits", limits)
+        IS_LIMITS.check("limits", limits)
         self._limits = limits
         self._change_rate(self._latest)
 
@@ -308,7 +308,7 @@ class Account:
         elif self._limits is not None:
             self._bucket.take(self._look(now))
 
-    def asked(self, now: float) -> None:  # noqa: ARG002  as all that happens, it has a time
+    def asked(self) -> None:
         """Count a request of ours: up to 8 responses are delivered without being held back.
 
         What is not used remains, up to 8000 responses.

@@ -14,7 +14,7 @@ from attrs import evolve, field, frozen
 
 from siptls.arguments import Kind, check_list
 from siptls.errors import ConfigurationError
-from siptls.trust.account import TrafficLimits
+from siptls.trust.account import IS_LIMITS, TrafficLimits
 from siptls.trust.authority import Authority
 from siptls.trust.believed import Trust
 from siptls.trust.decision import Decision
@@ -23,13 +23,12 @@ from siptls.trust.policy import AnyOf, Combinable
 from siptls.trust.rules import NameRules
 from siptls.trust.scope import IS_RULES, Scope, Voucher, as_scope
 
-__all__ = ["IS_LIMITS", "SERVICE", "Discovery"]
+__all__ = ["SERVICE", "Discovery"]
 
 SERVICE = "_sipfederationtls._tcp"
 """Under which DNS names the edge of a domain that federates with everybody."""
 
 _IS_AUTHORITY = Kind(Authority, "Authority.public() is that of the public CAs")
-IS_LIMITS = Kind(TrafficLimits, "write TrafficLimits(messages_per_second=20)", optional=True)
 
 
 def _as_authorities(value: Authority | Iterable[Authority]) -> frozenset[Authority]:
@@ -74,28 +73,17 @@ class Discovery(Combinable):
 
     def evaluate(self, evidence: Evidence, /) -> Decision:
         """Decide about a peer: has it proven a name that is nobody's whom we know?"""
-        vouchers = [
-            Voucher(
-                "Discovery",
-                authority,
-                None,
-                self.names,
-                Trust.DISCOVERED,
-                excluded=self.own,
-                limits=self.limits,
-            )
-            for authority in sorted(self.authorities, key=lambda one: one.name)
-        ]
-        if len(vouchers) == 1:
-            return vouchers[0].judge(evidence)
-        return AnyOf([_Asked(voucher) for voucher in vouchers]).evaluate(evidence)
-
-
-@frozen
-class _Asked:
-    """One of several who vouch."""
-
-    voucher: Voucher
-
-    def evaluate(self, evidence: Evidence, /) -> Decision:
-        return self.voucher.judge(evidence)
+        authority, *others = sorted(self.authorities, key=lambda one: one.name)
+        if others:
+            each = (evolve(self, authorities=one) for one in (authority, *others))
+            return AnyOf(each).evaluate(evidence)
+        voucher = Voucher(
+            "Discovery",
+            authority,
+            None,
+            self.names,
+            Trust.DISCOVERED,
+            excluded=self.own,
+            limits=self.limits,
+        )
+        return voucher.judge(evidence)

@@ -22,13 +22,13 @@ from cryptography import x509
 
 from siptls.arguments import Kind, check_list, kind_of
 from siptls.errors import ConfigurationError
-from siptls.trust.account import TrafficLimits
+from siptls.trust.account import IS_LIMITS, TrafficLimits
 from siptls.trust.authority import Authority
 from siptls.trust.believed import Trust, Verification
 from siptls.trust.blocked import blocked_fault
 from siptls.trust.codes import Code
 from siptls.trust.decision import Decision, Peer, most_telling
-from siptls.trust.discovery import IS_LIMITS, Discovery
+from siptls.trust.discovery import Discovery
 from siptls.trust.evidence import Evidence
 from siptls.trust.fault import Fault
 from siptls.trust.names import ReferenceIdentity, listed, parents, parse_domain

@@ -162,8 +162,9 @@ class Voucher:
 
     @property
     def _own_domains(self) -> frozenset[str]:
-        ours = self.trust is Trust.ENTERPRISE and self.scope is not None
-        return self.scope.domains if ours and self.scope is not None else frozenset()
+        if self.trust is not Trust.ENTERPRISE or self.scope is None:
+            return frozenset()
+        return self.scope.domains
 
     def _names(self, evidence: Evidence) -> _Names:
         """The names of the evidence; a wildcard may cover the edge, which is expected as well."""

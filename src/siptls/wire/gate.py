@@ -16,7 +16,6 @@ from collections import deque
 from attrs import evolve
 
 from siptls.arguments import Kind
-from siptls.trust.account import TrafficLimits
 from siptls.trust.believed import Trust
 from siptls.trust.decision import Decision, Peer
 from siptls.trust.fault import Fault
@@ -105,7 +104,7 @@ class Gate:
         start = bytes(data[:16]).lstrip(b"\r\n")
         if not start.startswith(b"SIP/2.0 "):
             if start:
-                self._meter.asked(now)
+                self._meter.asked()
         elif start[8:11].isdigit() and int(start[8:11]) >= _FINAL:
             self._meter.answered(int(start[8:11]), now)
 
@@ -160,9 +159,8 @@ def gate_for(
     """
     if peer is None:
         return None
-    limits: TrafficLimits | None = peer.limits
-    meter: Meter | None = None
-    if limits is not None or (traffic is not None and peer.trust in _COUNTED):
+    meter = None
+    if peer.limits is not None or (traffic is not None and peer.trust in _COUNTED):
         entered = (Traffic() if traffic is None else traffic).enter(peer, now)
         if isinstance(entered, Fault):
             return entered

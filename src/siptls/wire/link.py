@@ -50,7 +50,7 @@ __all__ = ["Link", "Random", "Timer"]
 
 _log = logging.getLogger("siptls")
 
-IS_FLAG = Kind(bool, "write authorize=True")
+_IS_FLAG = Kind(bool, "write authorize=True")
 
 _PING = b"\r\n\r\n"
 _PONG = b"\r\n"
@@ -79,7 +79,7 @@ class Link:
     ) -> None:
         check_keep_alive(keep_alive)
         IS_TRAFFIC.check("traffic", traffic)
-        IS_FLAG.check("authorize", authorize)
+        _IS_FLAG.check("authorize", authorize)
         self._engine = engine
         self._timer = timer
         self._framer = MessageFramer(limits)

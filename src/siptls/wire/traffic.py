@@ -123,10 +123,10 @@ class Meter:
         with self._lock:
             return self._account.uri_fault(uri)
 
-    def asked(self, now: float) -> None:
+    def asked(self) -> None:
         """Count a request of ours."""
         with self._lock:
-            self._account.asked(now)
+            self._account.asked()
 
     def answered(self, status: int, now: float) -> None:
         """Count a response of ours to a request of the peer."""
