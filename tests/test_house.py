@@ -42,6 +42,7 @@ ORDER = [
     "siptls.trust.refusal",
     "siptls.trust.authority",
     "siptls.trust.policy",
+    "siptls.trust.memory",
     "siptls.trust.comparison",
     "siptls.trust.shadow",
     "siptls.trust.scope",

@@ -32,13 +32,13 @@ from siptls.transports.resolution import (
 from siptls.trust.decision import Decision
 from siptls.trust.dnstrust import DNSTrust
 from siptls.trust.evidence import Evidence, Role
+from siptls.trust.memory import Memory
 from siptls.trust.names import ReferenceIdentity
-from siptls.trust.policy import TrustPolicy
 from siptls.wire.credential import Credential
 from siptls.wire.inforce import InForce
 from siptls.wire.telling import Address
 from siptls.wire.tls import utc_now
-from siptls.wire.verdict import Clock, decide
+from siptls.wire.verdict import Clock
 
 __all__ = ["IS_POOL", "ConnectionPool", "Held", "Terms", "Wanted"]
 
@@ -94,7 +94,7 @@ class _Entry(Generic[Held]):
             return False  # it will be, and may not stay
         decision = self._known(version).get(expected)
         if decision is None:
-            decision = self._decide(in_force.policy, core.evidence, expected, now)
+            decision = self._decide(in_force.memory, core.evidence, expected, now)
             if decision is None:
                 return False
             self._known(version)[expected] = decision
@@ -111,16 +111,16 @@ class _Entry(Generic[Held]):
 
     def _decide(
         self,
-        policy: TrustPolicy | None,
+        memory: Memory | None,
         shown: Evidence | None,
         expected: ReferenceIdentity,
         now: dt.datetime,
     ) -> Decision | None:
-        if policy is None or shown is None:
+        if memory is None or shown is None:
             return None
         if shown.role is Role.SERVER and shown.reference == expected:
             return self.connection.decision  # it was asked for the very same
-        return decide(policy, evolve(shown, role=Role.SERVER, reference=expected, now=now))
+        return memory.judge(evolve(shown, role=Role.SERVER, reference=expected, now=now))
 
 
 class ConnectionPool(Generic[Held]):

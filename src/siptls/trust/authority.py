@@ -19,7 +19,7 @@ When no path is found, `Diagnosis` says why.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from datetime import datetime
 
 import certifi
@@ -198,6 +198,15 @@ class Authority:
     def subjects(self) -> frozenset[x509.Name]:
         """The subjects of the anchors: what `Federation` finds an issuer by."""
         return frozenset(self._subjects)
+
+    @property
+    def state(self) -> Hashable | None:
+        """That of the source of its revocation: ``()`` if it has none, None if that does not tell.
+
+        See `state_of`.
+        """
+        source = None if self.revocation is None else self.revocation.source
+        return () if source is None else getattr(source, "state", None)
 
     def verify(self, evidence: Evidence) -> ProvenPath | Decision:
         """Prove a path from the evidence to one of the anchors, at ``evidence.now``.

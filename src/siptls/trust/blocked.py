@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from attrs import evolve, field, frozen
 
 from siptls.trust.codes import Code
@@ -54,6 +56,11 @@ class Blocked(CombinableCondition):
     """
 
     domains: Scope = field(converter=as_scope)
+
+    @property
+    def state(self) -> Hashable | None:
+        """What decisions depend on beside the evidence: see `state_of`."""
+        return ()
 
     def check(self, peer: Peer, evidence: Evidence, /) -> Decision:
         """Decide whether the peer has to do with a blocked domain."""

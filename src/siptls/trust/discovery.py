@@ -8,7 +8,7 @@ is limited, and none may have a name of ours or of a listed partner, whatever CA
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
 from attrs import evolve, field, frozen
 
@@ -19,7 +19,7 @@ from siptls.trust.authority import Authority
 from siptls.trust.believed import Trust
 from siptls.trust.decision import Decision
 from siptls.trust.evidence import Evidence
-from siptls.trust.policy import AnyOf, Combinable
+from siptls.trust.policy import AnyOf, Combinable, states_of
 from siptls.trust.rules import NameRules
 from siptls.trust.scope import IS_RULES, Scope, Voucher, as_scope
 
@@ -71,9 +71,18 @@ class Discovery(Combinable):
         """Give one that believes nobody in these domains either: they are listed."""
         return evolve(self, own=Scope(self.own.domains | domains))
 
+    @property
+    def _asked(self) -> list[Authority]:
+        return sorted(self.authorities, key=lambda one: one.name)
+
+    @property
+    def state(self) -> Hashable | None:
+        """What decisions depend on beside the evidence: see `state_of`."""
+        return states_of(self._asked)
+
     def evaluate(self, evidence: Evidence, /) -> Decision:
         """Decide about a peer: has it proven a name that is nobody's whom we know?"""
-        authority, *others = sorted(self.authorities, key=lambda one: one.name)
+        authority, *others = self._asked
         if others:
             each = (evolve(self, authorities=one) for one in (authority, *others))
             return AnyOf(each).evaluate(evidence)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
+from types import MappingProxyType
 
 from attrs import evolve, field, frozen
 
@@ -16,7 +17,7 @@ from siptls.trust.decision import Decision, Peer
 from siptls.trust.evidence import Evidence
 from siptls.trust.fault import Fault
 from siptls.trust.names import listed, parse_domain
-from siptls.trust.policy import Combinable, CombinableCondition
+from siptls.trust.policy import Combinable, CombinableCondition, state_of
 from siptls.trust.rules import NameRules
 from siptls.trust.scope import IS_AUTHORITY, IS_RULES, Scope, Voucher, as_scope
 
@@ -45,6 +46,11 @@ class Enterprise(Combinable):
         """Who vouches."""
         return frozenset({self.authority})
 
+    @property
+    def state(self) -> Hashable | None:
+        """What decisions depend on beside the evidence: see `state_of`."""
+        return state_of(self.authority)
+
     def evaluate(self, evidence: Evidence, /) -> Decision:
         """Decide about a peer: is it one of ours?"""
         by = f"Enterprise {self.domains}"
@@ -59,7 +65,7 @@ def _as_fqdns(value: Iterable[str]) -> frozenset[str]:
     return frozenset(parse_domain(name) for name in value)
 
 
-def _as_relays(value: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:
+def _as_relays(value: Mapping[str, Iterable[str]]) -> Mapping[str, frozenset[str]]:
     if not isinstance(value, Mapping):
         raise ConfigurationError(
             'relays= is by server, such as {"edge.contoso.com": ["fabrikam.com"]}, not'
@@ -71,7 +77,7 @@ def _as_relays(value: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:
         if server in relays:
             raise ConfigurationError(f"relays= names {server} twice: put its domains in one list")
         relays[server] = _as_relayed(domains)
-    return relays
+    return MappingProxyType(relays)
 
 
 def _as_relayed(value: Iterable[str]) -> frozenset[str]:
@@ -117,6 +123,11 @@ class TrustedServers(CombinableCondition):
     def _not_empty(self, _: object, value: frozenset[str]) -> None:
         if not value:
             raise ConfigurationError("TrustedServers of nothing would trust no server: name one")
+
+    @property
+    def state(self) -> Hashable | None:
+        """What decisions depend on beside the evidence: see `state_of`."""
+        return ()
 
     def check(self, peer: Peer, evidence: Evidence, /) -> Decision:
         """Decide whether the peer is on the list."""

@@ -129,6 +129,11 @@ class Evidence:
         return self.chain[0] if self.chain else None
 
     @cached_property
+    def size(self) -> int:
+        """Bytes of all certificates together, as DER."""
+        return sum(len(certificate.public_bytes(Encoding.DER)) for certificate in self.chain)
+
+    @cached_property
     def presented(self) -> PresentedNames:
         """The names in the leaf; none if there is no leaf.
 
@@ -151,9 +156,8 @@ class Evidence:
         if len(self.chain) > self.max_certificates:
             found = f"presents {len(self.chain)} certificates"
             return _limit(who, found, self.max_certificates, "Limits.max_certificates")
-        size = sum(len(certificate.public_bytes(Encoding.DER)) for certificate in self.chain)
-        if size > self.max_chain:
-            found = f"presents certificates of {size} bytes"
+        if self.size > self.max_chain:
+            found = f"presents certificates of {self.size} bytes"
             return _limit(who, found, self.max_chain, "Limits.max_chain")
         try:
             return self._decode_fault()
@@ -200,7 +204,7 @@ _E = TypeVar("_E", bound=x509.ExtensionType)
 
 def extension(certificate: x509.Certificate, kind: type[_E]) -> _E | None:
     """Give the value of a certificate's extension; None if it has none of the kind."""
-    try:
-        return certificate.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
+    for found in certificate.extensions:  # isinstance() would ask an abstract class, which is slow
+        if type(found.value) is kind:
+            return found.value
+    return None

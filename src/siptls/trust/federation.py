@@ -12,7 +12,7 @@ is the attack that this library is for, and is reported as such.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 
@@ -32,7 +32,7 @@ from siptls.trust.discovery import Discovery
 from siptls.trust.evidence import Evidence
 from siptls.trust.fault import Fault
 from siptls.trust.names import ReferenceIdentity, listed, parents, parse_domain
-from siptls.trust.policy import AnyOf, Combinable, TrustPolicy, judge
+from siptls.trust.policy import AnyOf, Combinable, TrustPolicy, judge, state_of, states_of
 from siptls.trust.presented import PresentedNames
 from siptls.trust.rules import NameRules
 from siptls.trust.scope import IS_AUTHORITY, IS_RULES, Scope, Voucher, as_scope
@@ -79,6 +79,11 @@ class Partner(Combinable):
     def authorities(self) -> frozenset[Authority]:
         """Who vouches."""
         return frozenset({self.authority})
+
+    @property
+    def state(self) -> Hashable | None:
+        """What decisions depend on beside the evidence: see `state_of`."""
+        return state_of(self.authority)
 
     def evaluate(self, evidence: Evidence, /) -> Decision:
         """Decide about a peer: is it this partner?"""
@@ -244,6 +249,17 @@ class Federation(Combinable):
         """Who vouches: the partners' authorities, and those of the discovery."""
         known = frozenset(partner.authority for partner in self.partners)
         return known if self.discovery is None else known | self.discovery.authorities
+
+    @property
+    def state(self) -> Hashable | None:
+        """What decisions depend on beside the evidence: see `state_of`."""
+        return states_of(self._changing)
+
+    @cached_property
+    def _changing(self) -> tuple[Partner | Discovery, ...]:
+        """Those whose state may change: of thousands of partners, few."""
+        changing = [partner for partner in self.partners if state_of(partner) != ()]
+        return (*changing, *(() if self.discovery is None else (self.discovery,)))
 
     @cached_property
     def _unlisted(self) -> Discovery | None:

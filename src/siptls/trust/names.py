@@ -121,6 +121,8 @@ def parents(domain: str) -> Iterator[str]:
 def printable(text: str, limit: int = 128) -> str:
     """Make text from a peer safe for one line of a log: no control or bidi characters, bounded."""
     cut = text if len(text) <= limit else text[:limit] + "…"
+    if cut.isprintable():  # as nearly all is
+        return cut
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in cut)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
+from types import MappingProxyType
 
 from attrs import field, frozen
 from cryptography import x509
@@ -51,7 +52,7 @@ def _as_digest(pin: object) -> bytes:
     return digest
 
 
-def _as_pins(value: object) -> dict[str, frozenset[bytes]]:
+def _as_pins(value: object) -> Mapping[str, frozenset[bytes]]:
     if not isinstance(value, Mapping):
         raise ConfigurationError(
             f'pins are a mapping: {{"sip.example.com": ["sha256:..."]}}, not {type(value).__name__}'
@@ -69,7 +70,7 @@ def _as_pins(value: object) -> dict[str, frozenset[bytes]]:
         pins[domain] = pins.get(domain, frozenset()) | digests
     if not pins:
         raise ConfigurationError("Pinned without a pin could believe nobody: give it one")
-    return pins
+    return MappingProxyType(pins)
 
 
 @frozen
@@ -94,7 +95,7 @@ class Pinned(Combinable):
         ConfigurationError: No pin, or something that is none.
     """
 
-    pins: dict[str, frozenset[bytes]] = field(converter=_as_pins)
+    pins: Mapping[str, frozenset[bytes]] = field(converter=_as_pins)
 
     @staticmethod
     def certificate_pin(certificate: x509.Certificate) -> str:
@@ -113,6 +114,11 @@ class Pinned(Combinable):
     def authorities(self) -> frozenset[Authority]:
         """Who vouches: nobody, a pin needs no CA."""
         return frozenset()
+
+    @property
+    def state(self) -> Hashable | None:
+        """What decisions depend on beside the evidence: see `state_of`."""
+        return ()
 
     def evaluate(self, evidence: Evidence, /) -> Decision:
         """Decide about a peer: is its certificate pinned to the expected name, or to any?"""

@@ -11,8 +11,8 @@ Combinations are flat: ``(a | b) | c`` and ``a | (b | c)`` are the same `AnyOf`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Coroutine, Iterable
-from typing import NoReturn, Protocol, runtime_checkable
+from collections.abc import Coroutine, Hashable, Iterable
+from typing import NoReturn, Protocol, cast, runtime_checkable
 
 from attrs import evolve, field, frozen
 
@@ -39,9 +39,13 @@ __all__ = [
     "no_decision",
     "raised",
     "require_policy",
+    "state_of",
+    "states_of",
 ]
 
 _log = logging.getLogger("siptls")
+
+_DECIDING = frozenset({"evaluate", "check", "verify"})
 
 
 @runtime_checkable
@@ -70,6 +74,29 @@ def authorities_of(policy: TrustPolicy) -> frozenset[Authority] | None:
     """
     known = getattr(policy, "authorities", None)
     return None if known is None else frozenset(known)
+
+
+def state_of(part: object) -> Hashable | None:
+    """Give the state of a policy, a condition or an authority; None if it does not tell.
+
+    The state stands for all that decisions depend on and the evidence does not hold: it is another
+    one as soon as the same evidence might be judged otherwise. What has nothing of the kind has the
+    state ``()``. The policies of siptls have an attribute ``state``; one of yours may have it, too:
+    then `Memory` saves it work. A class that inherits it and decides by a method of its own has
+    none, until it says so itself.
+    """
+    for kind in type(part).__mro__:
+        if "state" in vars(kind):
+            return cast("Hashable", part.state)  # type: ignore[attr-defined]  # as was just seen
+        if not _DECIDING.isdisjoint(vars(kind)):
+            break
+    return None
+
+
+def states_of(parts: Iterable[object]) -> Hashable | None:
+    """Give the state of what is made of parts; None if one of them does not tell."""
+    states = tuple(state_of(part) for part in parts)
+    return None if None in states else states
 
 
 def _no_class(value: object) -> None:
@@ -277,6 +304,11 @@ class AnyOf(Combinable):
         told = [authorities for authorities in known if authorities is not None]
         return frozenset().union(*told) if len(told) == len(known) else None
 
+    @property
+    def state(self) -> Hashable | None:
+        """That of its parts; None if one of them does not tell."""
+        return states_of(self.parts)
+
     def evaluate(self, evidence: Evidence, /) -> Decision:
         """Evaluate every part; the union of what they believe, or the most telling refusal."""
         decisions = [judge(part, evidence) for part in self.parts]
@@ -313,6 +345,11 @@ class AllOf(CombinableCondition):
                 raise ConfigurationError(
                     f"{kind_of(part)} is no condition: it has no check(peer, evidence)"
                 )
+
+    @property
+    def state(self) -> Hashable | None:
+        """That of its parts; None if one of them does not tell."""
+        return states_of(self.parts)
 
     def check(self, peer: Peer, evidence: Evidence, /) -> Decision:
         """Check every part; accepted if all accept, else the most telling refusal."""
@@ -360,6 +397,11 @@ class Restricted(Combinable):
     def authorities(self) -> frozenset[Authority] | None:
         """Who vouches; None if the policy does not tell."""
         return authorities_of(self.policy)
+
+    @property
+    def state(self) -> Hashable | None:
+        """That of the policy and of the condition; None if one of them does not tell."""
+        return states_of((self.policy, self.condition))
 
     def evaluate(self, evidence: Evidence, /) -> Decision:
         """Evaluate the policy, then the condition on the peer that it believes."""

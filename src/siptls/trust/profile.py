@@ -8,6 +8,7 @@ certificate of the peer itself. Names are no matter here.
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
@@ -24,6 +25,8 @@ __all__ = ["ca_fault", "date_fault", "key_fault", "leaf_fault", "pinned_fault"]
 _MIN_RSA = 2048
 _MIN_CURVE = 256
 _OCTET = 8
+# The same few CAs issue what is judged all day long, and the answer about one never changes.
+_MAX_CAS = 128
 
 # RFC 5280 §4.2: which extensions must be critical, and which must not. One that says otherwise
 # comes from a CA that does not know what it signs.
@@ -42,6 +45,7 @@ _MUST_NOT_BE_CRITICAL = {
 }
 
 
+@lru_cache(maxsize=_MAX_CAS)
 def ca_fault(
     certificate: x509.Certificate, purposes: KeyPurposes, role: Role, *, is_anchor: bool
 ) -> Fault | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from attrs import field, frozen
 
 from siptls.trust.authority import Authority
 from siptls.trust.believed import Trust
 from siptls.trust.decision import Decision
 from siptls.trust.evidence import Evidence
-from siptls.trust.policy import Combinable
+from siptls.trust.policy import Combinable, state_of
 from siptls.trust.rules import NameRules
 from siptls.trust.scope import IS_AUTHORITY, IS_RULES, Voucher
 
@@ -35,6 +37,11 @@ class AnyDomain(Combinable):
     def authorities(self) -> frozenset[Authority]:
         """Who vouches."""
         return frozenset({self.authority})
+
+    @property
+    def state(self) -> Hashable | None:
+        """What decisions depend on beside the evidence: see `state_of`."""
+        return state_of(self.authority)
 
     def evaluate(self, evidence: Evidence, /) -> Decision:
         """Decide about a peer: does the authority vouch for its name?"""

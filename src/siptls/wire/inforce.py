@@ -7,6 +7,7 @@ it, from the evidence that was kept.
 
 from __future__ import annotations
 
+from siptls.trust.memory import Memory
 from siptls.trust.policy import TrustPolicy
 
 __all__ = ["InForce"]
@@ -16,18 +17,25 @@ class InForce:
     """A policy that may be replaced, from any thread.
 
     Attributes:
-        policy: The one in force; None where nobody is judged.
+        memory: The one in force, and whom it has accepted lately; None where nobody is judged.
         version: Another one each time that all have to be judged again.
     """
 
-    __slots__ = ("policy", "version")
+    __slots__ = ("memory", "version")
 
     def __init__(self, policy: TrustPolicy | None) -> None:
-        self.policy = policy
+        self.memory = None if policy is None else Memory(policy)
         self.version = 0
+
+    @property
+    def policy(self) -> TrustPolicy | None:
+        """The one in force; None where nobody is judged."""
+        return None if self.memory is None else self.memory.policy
 
     def replace(self, policy: TrustPolicy | None) -> None:
         """Put a policy in force; None leaves it. All are judged again in any case."""
         if policy is not None:
-            self.policy = policy
+            self.memory = Memory(policy)
+        elif self.memory is not None:  # nobody is accepted for what was known before
+            self.memory = Memory(self.memory.policy)
         self.version += 1  # last: who reads it before reads the policy after it

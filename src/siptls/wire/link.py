@@ -275,7 +275,7 @@ class Link:
 
     def _adopt(self) -> None:
         version = self._in_force.version  # before the policy: see `InForce.replace`
-        self._engine.adopt(self._in_force.policy, version)
+        self._engine.adopt(self._in_force.memory, version)
 
     def _follow(self, peer: Peer | None) -> None:
         """Hold the peer to what it may do now."""

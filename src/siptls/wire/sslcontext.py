@@ -40,6 +40,7 @@ from siptls.trust.codes import Code
 from siptls.trust.decision import Decision
 from siptls.trust.evidence import Evidence, Role
 from siptls.trust.fault import Fault
+from siptls.trust.memory import Memory
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy, authorities_of, require_policy
 from siptls.trust.purposes import purpose
@@ -47,7 +48,7 @@ from siptls.wire.credential import IS_CREDENTIAL, Credential
 from siptls.wire.sslobjects import Judged, PolicySSLObject, PolicySSLSocket
 from siptls.wire.telling import Address, OnRefused, tell_refused
 from siptls.wire.tls import CIPHERS, utc_now
-from siptls.wire.verdict import Clock, decide
+from siptls.wire.verdict import Clock
 
 __all__ = ["PolicySSLContext"]
 
@@ -102,7 +103,7 @@ class PolicySSLContext(ssl.SSLContext):
     sslobject_class = PolicySSLObject
     sslsocket_class = PolicySSLSocket
 
-    _policy: TrustPolicy | None
+    _memory: Memory | None  # the policy, and whom it has accepted lately
     _role: Role
     _clock: Clock
     _on_refused: OnRefused | None
@@ -203,7 +204,7 @@ class PolicySSLContext(ssl.SSLContext):
     ) -> Self:
         check_callback("on_refused", on_refused)
         context = super().__new__(cls, protocol)
-        context._policy = policy
+        context._memory = None if policy is None else Memory(policy)
         context._role = role
         context._clock = clock
         context._on_refused = on_refused
@@ -218,7 +219,7 @@ class PolicySSLContext(ssl.SSLContext):
     @property
     def judges(self) -> bool:
         """Whether a policy judges the peer; not so on a server that asks for no certificate."""
-        return self._policy is not None
+        return self._memory is not None
 
     @property
     def check_hostname(self) -> bool:
@@ -390,11 +391,11 @@ class PolicySSLContext(ssl.SSLContext):
         reference = None
         if self._role is Role.SERVER and connection.server_hostname is not None:
             reference = ReferenceIdentity.parse(connection.server_hostname)
-        assert self._policy is not None  # noqa: S101  else it does not judge
+        assert self._memory is not None  # noqa: S101  else it does not judge
         evidence = Evidence(
             chain, self._role, now=self._clock(), reference=reference, address=address
         )
-        return decide(self._policy, evidence)
+        return self._memory.judge(evidence)
 
     def _chain_of(self, connection: Judged) -> tuple[x509.Certificate, ...]:
         session = connection.session_id()
@@ -422,6 +423,10 @@ class PolicySSLContext(ssl.SSLContext):
         found = f"shows a certificate that OpenSSL refuses: {error.verify_message}"
         expected = "one that OpenSSL takes from a client, before the policy is asked"
         return self._refusal(Fault(code, "the client", found, expected, "Python's ssl"), address)
+
+    @property
+    def _policy(self) -> TrustPolicy | None:
+        return None if self._memory is None else self._memory.policy
 
     def swap_refusal(self, context: object, address: Address | None) -> Decision | None:
         """Refuse if a callback for SNI has put a context with another judge in its place.

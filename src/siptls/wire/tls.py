@@ -29,6 +29,7 @@ from siptls.trust.codes import Code
 from siptls.trust.decision import Decision
 from siptls.trust.evidence import Evidence, Role
 from siptls.trust.fault import describe
+from siptls.trust.memory import Memory
 from siptls.trust.names import ReferenceIdentity, printable
 from siptls.trust.policy import TrustPolicy
 from siptls.trust.refusal import PeerRefusedError
@@ -272,7 +273,8 @@ class TLSEngine:
         kind = _Kind(role, self._judged, alpn, named=len(ours) > 1)
         hello = Hello(alpn, {one: _context(one, kind, sessions) for one in ours})
         bounds = as_limits(limits)
-        self._judgement = _State(policy, role, clock, reference, address, bounds, hello=hello)
+        memory = None if policy is None else Memory(policy)
+        self._judgement = _State(memory, role, clock, reference, address, bounds, hello=hello)
         self._connection = SSL.Connection(hello.contexts[hello.credential], None)
         self._connection.set_app_data(self._judgement)
         self._established = False
@@ -329,9 +331,9 @@ class TLSEngine:
         """By which version of what is in force the peer was judged."""
         return self._judgement.decided
 
-    def adopt(self, policy: TrustPolicy | None, version: int) -> None:
+    def adopt(self, memory: Memory | None, version: int) -> None:
         """Judge by another policy from now on."""
-        self._judgement.policy, self._judgement.version = policy, version
+        self._judgement.memory, self._judgement.version = memory, version
 
     def judge_again(self) -> Decision | None:
         """Ask the policy again, at the time that it is now; None if nobody is judged."""

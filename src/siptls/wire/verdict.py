@@ -44,8 +44,9 @@ from siptls.errors import Alert, HandshakeError
 from siptls.trust.codes import Code
 from siptls.trust.decision import Decision
 from siptls.trust.evidence import MAX_STAPLE, Evidence, Role
+from siptls.trust.memory import Memory
 from siptls.trust.names import ReferenceIdentity, printable
-from siptls.trust.policy import TrustPolicy, authorities_of, judge
+from siptls.trust.policy import TrustPolicy, authorities_of
 from siptls.wire.limits import Limits
 
 __all__ = [
@@ -54,7 +55,6 @@ __all__ = [
     "alert_for",
     "arm",
     "arm_staple",
-    "decide",
     "needs_staple",
     "record_alert",
 ]
@@ -109,25 +109,19 @@ def needs_staple(policy: TrustPolicy) -> bool:
     )
 
 
-def decide(policy: TrustPolicy, evidence: Evidence) -> Decision:
-    """Ask a policy about a peer, once the limits are kept."""
-    if evidence.fault is not None:
-        return Decision.refuse_for(evidence.fault, by="TLS", evidence=evidence)
-    return judge(policy, evidence)
-
-
 @define
 class Judgement:
     """What one connection's verify callbacks know. It has no reference back to the connection.
 
     Attributes:
-        version: Which one of what is in force `policy` is.
+        memory: The policy, and whom it has accepted lately.
+        version: Which one of what is in force that is.
         decided: By which version the decision was made.
         staple_due: A staple was asked for, and its callback was not there yet.
         undecided: The policy has refused for want of a status, which that staple may give.
     """
 
-    policy: TrustPolicy | None
+    memory: Memory | None
     role: Role
     clock: Clock
     reference: ReferenceIdentity | None
@@ -158,11 +152,13 @@ class Judgement:
         """Ask the policy, once the limits are kept."""
         self.decision = None  # while it is asked, nothing is known
         evidence = self.evidence = self._evidence(chain, staple)
-        if self.policy is None:
+        if self.memory is None:
             self.refuse(Code.POLICY_ERROR, "there is no policy to judge a certificate by")
         else:
             version = self.version
-            decision = decide(self.policy, evidence)
+            decision = self.memory.judge(evidence)
+            if decision.evidence == evidence:  # then certificates that are kept already are shared
+                self.evidence = decision.evidence
             self.undecided = self.staple_due and _lacks_status(decision)
             self.decision, self.decided = decision, version
 
@@ -172,11 +168,11 @@ class Judgement:
         Returns:
             The decision; None if nothing was ever shown.
         """
-        if self.evidence is None or self.policy is None:
+        if self.evidence is None or self.memory is None:
             return None
         version = self.version
         self.evidence = evolve(self.evidence, now=self.clock())
-        self.decision = decide(self.policy, self.evidence)
+        self.decision = self.memory.judge(self.evidence)
         self.decided = version
         return self.decision
 
