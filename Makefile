@@ -1,4 +1,4 @@
-# make demo     the network of trusted servers, and a federation, running
+# make demo     the network of trusted servers, a federation, and processes that share a port, running
 # make test     every test
 # make check    lint, types, and the tests with coverage
 # make test-lowest   every test, with the lowest versions of the dependencies
@@ -29,6 +29,7 @@ help:
 demo: $(PACKAGE)
 	$(BIN)/python examples/trusted_network.py
 	$(BIN)/python examples/federation.py
+	$(BIN)/python examples/many_processes.py
 
 test: $(TOOLS)
 	$(BIN)/python -m pytest $(ARGS)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -131,6 +133,38 @@ def test_the_loop_of_your_own_tells_of_an_end_that_it_finds_while_writing() -> N
     loop.selector.close()
     assert [type(event) for event in events] == [ConnectionClosed]
     assert ours.fileno() == -1
+
+
+MANY_PROCESSES = EXAMPLE.parent / "many_processes.py"
+
+
+def test_many_processes_share_a_port_and_end_in_order() -> None:
+    run = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", MANY_PROCESSES],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, ""), run.stdout
+    first, *rest = run.stdout.splitlines()
+    counts = [int(count) for count in re.findall(r"has answered (\d+) of 60", run.stdout)]
+    assert first.startswith(f"{len(counts)} processes listen on 127.0.0.1 port ")
+    assert len(counts) >= 2
+    assert sum(counts) == 60
+    assert [line[:6] for line in rest[len(counts) :]] == ["ok    "] * 3
+
+
+def test_the_processes_end_when_their_parent_is_killed() -> None:
+    """They hold its output open: when that ends, they have ended, too."""
+    command = [sys.executable, "-u", MANY_PROCESSES]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert b"processes listen on" in parent.stdout.readline()
+        parent.kill()
+        _, errors = parent.communicate(timeout=30)
+    assert parent.returncode == -signal.SIGKILL
+    assert b"Traceback" not in errors
 
 
 # ------------------------------------------------------------ a stack that knows no TLS

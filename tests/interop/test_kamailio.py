@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ from siptls import (
     SIPTLSError,
     StaticResolver,
     TLSClientTransport,
+    TrustedServers,
 )
 from siptls.testing import pem
 
@@ -79,13 +81,21 @@ async def kamailio(
     for name, data in files.items():
         (folder / name).write_bytes(data)
     peer = Kamailio(port or free_port())
+    defines = (f"TLS_PORT={peer.port}", f'TLS_CFG="{folder}/tls.cfg"')
+    async with running(peer, folder, Path(__file__).with_name("kamailio.cfg"), *defines):
+        yield peer
+
+
+@asynccontextmanager
+async def running(peer: Kamailio, folder: Path, config: Path, *defines: str) -> AsyncIterator[None]:
+    """Run it with a configuration, from when it listens until the block ends."""
     assert KAMAILIO is not None
     process = await asyncio.create_subprocess_exec(
         KAMAILIO,
         *("-DD", "-E", "-m", "64", "-M", "8"),
-        *("-f", str(Path(__file__).with_name("kamailio.cfg"))),
+        *("-f", str(config)),
         *("-Y", str(folder), "-P", str(folder / "pid"), "-w", str(folder)),
-        *("-A", f"TLS_PORT={peer.port}", "-A", f'TLS_CFG="{folder}/tls.cfg"'),
+        *(word for define in defines for word in ("-A", define)),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -95,7 +105,7 @@ async def kamailio(
     reader = asyncio.create_task(_read(process.stderr, peer.log))
     try:
         await _listening(peer, process)
-        yield peer
+        yield
     finally:
         if process.returncode is None:
             # The group that we started, all of it ours.
@@ -289,3 +299,66 @@ async def test_kamailios_own_connection_carries_a_request_back_to_it(tmp_path: P
             answered = await answers.get()
         assert (answered.status, answered.start_line) == (200, "SIP/2.0 200 Kamailio is alive")
         assert len(pool) == 1
+
+
+# ---------------------------------------------------------------- in front of several of ours
+
+SCALE_OUT = Path(__file__).parents[2] / "docs" / "how-to" / "scale-out.md"
+PROXY = CONTOSO.issue("sip:contoso.com", "proxy.contoso.com", key="RSA-2048")
+
+
+@asynccontextmanager
+async def dispatching(folder: Path, ports: list[int]) -> AsyncIterator[Kamailio]:
+    """Run Kamailio with the files in the how-to, on loopback and before servers of ours."""
+    peer = Kamailio(free_port())
+    page = SCALE_OUT.read_text(encoding="utf-8")
+    for name, text in re.findall(r"```text\n# /etc/kamailio/(\S+)\n(.*?)```", page, re.DOTALL):
+        here = text.replace("/etc/kamailio", str(folder))
+        here = here.replace("tls:192.0.2.10:5061", f"tls:127.0.0.1:{peer.port}")
+        (folder / name).write_text(here, encoding="utf-8")
+    places = "".join(f"1 sip:127.0.0.1:{port};transport=tls\n" for port in ports)
+    (folder / "dispatcher.list").write_text(places, encoding="utf-8")
+    (folder / "proxy.pem").write_bytes(pem(PROXY))
+    (folder / "contoso-ca.pem").write_bytes(CONTOSO.pem)
+    async with running(peer, folder, folder / "kamailio.cfg"):
+        yield peer
+
+
+async def test_kamailio_in_front_is_set_up_as_in_the_how_to(tmp_path: Path) -> None:
+    """It spreads the calls, and a server may end; a partner's CA lets nobody in through it."""
+    seen: list[tuple[int, str]] = []
+    async with AsyncExitStack() as stack:
+        servers: list[MTLSServerTransport] = []
+        for number in (1, 2):
+
+            def answer(connection: Connection, message: Message, number: int = number) -> None:
+                assert connection.peer is not None
+                assert connection.peer.trusted_server
+                seen.append((number, message.method))
+                connection.send_nowait(message.reply(200, "OK"))
+
+            policy = BELIEVE_IT & TrustedServers(["proxy.contoso.com"])
+            ours = CONTOSO.issue("sip:contoso.com", f"sip{number}.contoso.com")
+            server = MTLSServerTransport(ours, policy, on_message=answer)
+            await stack.enter_async_context(server)
+            await server.listen("127.0.0.1", 0)
+            servers.append(server)
+        ports = [server.addresses[0][1] for server in servers]
+        peer = await stack.enter_async_context(dispatching(tmp_path, ports))
+        client = TLSClientTransport(BELIEVE_IT, credential=CONTOSO.issue("sip:pbx.contoso.com"))
+        await stack.enter_async_context(client)
+        connection = await client.connect("sip:contoso.com", host="127.0.0.1", port=peer.port)
+        for number in range(30):
+            await connection.send(request("MESSAGE", number=number))
+            assert (await connection.receive()).status == 200, "".join(peer.log)
+        assert {number for number, method in seen if method == "MESSAGE"} == {1, 2}
+        await servers[0].aclose()
+        answers = []
+        for number in range(30, 60):
+            await connection.send(request("MESSAGE", number=number))
+            answers.append((await connection.receive()).status)
+        assert answers.count(200) >= 29, answers  # one may fail before it is known
+        liar = FABRIKAM.issue("sip:contoso.com", "proxy.contoso.com")
+        async with TLSClientTransport(BELIEVE_IT, credential=liar) as transport:
+            with pytest.raises(SIPTLSError):
+                await ask(transport, peer)

@@ -349,6 +349,50 @@ def test_what_is_wrong_with_a_server_is_told() -> None:
         sync.MTLSServerTransport(OURS, POLICY)
 
 
+def test_several_share_a_port_if_all_of_them_say_so() -> None:
+    """As several processes do; the kernel gives each its share of the connections."""
+    with (
+        sync.MTLSServerTransport(OURS, POLICY, echo) as one,
+        sync.TLSServerTransport(OURS, echo) as other,
+        sync.TLSClientTransport(POLICY, credential=OURS) as transport,
+    ):
+        one.listen("127.0.0.1", 0, reuse_port=True)
+        [(host, port)] = one.addresses
+        other.listen(host, port, reuse_port=True)
+        assert other.addresses == one.addresses
+        for _ in range(200):  # that one of them gets all is as likely as 200 heads in a row
+            transport.connect("contoso.com", host=host, port=port, reuse=False).ping(timeout=20)
+            if one._connections and other._connections:
+                break
+        assert one._connections
+        assert other._connections
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_port_is_shared_with_nobody_who_does_not_say_so(first: bool) -> None:
+    with (
+        sync.MTLSServerTransport(OURS, POLICY, echo) as one,
+        sync.MTLSServerTransport(OURS, POLICY, echo) as other,
+    ):
+        one.listen("127.0.0.1", 0, reuse_port=first)
+        [(host, port)] = one.addresses
+        with pytest.raises(ConfigurationError, match=rf"port {port} .*in use.*; is"):
+            other.listen(host, port, reuse_port=not first)
+        assert other.addresses == ()
+
+
+def test_a_port_that_cannot_be_shared_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with sync.MTLSServerTransport(OURS, POLICY, echo) as server:
+        with pytest.raises(ConfigurationError, match="reuse_port is a bool, not an int"):
+            server.listen("127.0.0.1", 0, reuse_port=1)  # type: ignore[arg-type]
+        with socket.socket() as sock, pytest.raises(ConfigurationError, match="sock= is bound"):
+            server.listen(sock=sock, reuse_port=True)
+        monkeypatch.delattr(socket, "SO_REUSEPORT")
+        with pytest.raises(ConfigurationError, match="this system does not have"):
+            server.listen("127.0.0.1", 0, reuse_port=True)
+        assert server.addresses == ()
+
+
 def test_a_failing_accept_is_logged_and_tried_again(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,6 +67,58 @@ async def test_an_address_that_is_taken_is_told() -> None:
                 await server.listen(host, port)
 
 
+async def test_several_share_a_port_if_all_of_them_say_so() -> None:
+    """As several processes do; the kernel gives each its share of the connections."""
+    async with (
+        MTLSServerTransport(OURS, ENTERPRISE, answer) as one,
+        TLSServerTransport(OURS, answer) as other,
+        client() as transport,
+    ):
+        await one.listen("127.0.0.1", 0, reuse_port=True)
+        [(host, port)] = one.addresses
+        await other.listen(host, port, reuse_port=True)
+        assert other.addresses == one.addresses
+        for _ in range(200):  # that one of them gets all is as likely as 200 heads in a row
+            connection = await transport.connect("contoso.com", host=host, port=port, reuse=False)
+            await connection.ping()
+            if one._drivers and other._drivers:
+                break
+        assert one._drivers
+        assert other._drivers
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_port_is_shared_with_nobody_who_does_not_say_so(first: bool) -> None:
+    async with (
+        MTLSServerTransport(OURS, ENTERPRISE, answer) as one,
+        MTLSServerTransport(OURS, ENTERPRISE, answer) as other,
+    ):
+        await one.listen("127.0.0.1", 0, reuse_port=first)
+        [(host, port)] = one.addresses
+        hint = "is another server running there" if first else "is another server there without"
+        with pytest.raises(ConfigurationError, match=rf"port {port} .*in use.*; {hint}"):
+            await other.listen(host, port, reuse_port=not first)
+        assert other.addresses == ()
+
+
+@pytest.mark.parametrize("choice", [1, None, "yes"])
+async def test_whether_a_port_is_shared_is_yes_or_no(choice: Any) -> None:
+    async with MTLSServerTransport(OURS, ENTERPRISE, answer) as server:
+        with pytest.raises(ConfigurationError, match=r"reuse_port is a bool, not .*: write True"):
+            await server.listen("127.0.0.1", 0, reuse_port=choice)
+
+
+async def test_a_port_that_cannot_be_shared_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with MTLSServerTransport(OURS, ENTERPRISE, answer) as server:
+        with socket.socket() as sock, pytest.raises(ConfigurationError, match="sock= is bound"):
+            await server.listen(sock=sock, reuse_port=True)
+        monkeypatch.delattr(socket, "SO_REUSEPORT")
+        with pytest.raises(ConfigurationError, match="this system does not have"):
+            await server.listen("127.0.0.1", 0, reuse_port=True)
+        assert server.addresses == ()
+        await server.listen("127.0.0.1", 0)
+
+
 @pytest.mark.parametrize(("host", "port"), [("192.0.2.1", 0), ("127.0.0.1", 99999), ("::g", 0)])
 async def test_an_address_that_is_none_is_told(host: str, port: int) -> None:
     async with MTLSServerTransport(OURS, ENTERPRISE, answer) as server:

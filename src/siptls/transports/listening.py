@@ -7,12 +7,36 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from siptls.arguments import Kind
 from siptls.errors import ConfigurationError
 
-__all__ = ["cannot_listen", "listeners", "listening"]
+__all__ = ["cannot_listen", "check_reuse_port", "listeners", "listening"]
 
 # Connections that the kernel keeps for us while we are busy; it cuts this down to its somaxconn.
 _BACKLOG = 1024
+
+_IS_CHOICE = Kind(bool, "write True if several processes share the port")
+
+
+def check_reuse_port(reuse_port: object, sock: socket.socket | None) -> None:
+    """Check whether a port can be shared as it is asked for.
+
+    Raises:
+        ConfigurationError: It is no bool; or the system, or a socket that is bound already, cannot.
+    """
+    _IS_CHOICE.check("reuse_port", reuse_port)
+    if not reuse_port:
+        return
+    if sock is not None:  # whose port is shared is settled when it is bound
+        raise ConfigurationError(
+            "reuse_port= is for a socket that is made here, and sock= is bound already: set"
+            " SO_REUSEPORT on it before bind(), and leave reuse_port out"
+        )
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise ConfigurationError(
+            "reuse_port= needs SO_REUSEPORT, which this system does not have: give each process a"
+            " port of its own"
+        )
 
 
 def listening(sock: socket.socket) -> socket.socket:
@@ -29,17 +53,22 @@ def listening(sock: socket.socket) -> socket.socket:
     return sock
 
 
-def listeners(found: Sequence[tuple[Any, ...]], host: str | None, port: int) -> list[socket.socket]:
+def listeners(
+    found: Sequence[tuple[Any, ...]], host: str | None, port: int, *, reuse_port: bool
+) -> list[socket.socket]:
     """Listen on each address that ``getaddrinfo`` has found.
+
+    With ``reuse_port``, which is checked before, each has SO_REUSEPORT when it is bound.
 
     Raises:
         ConfigurationError: One of them cannot be listened on; then none is left open.
     """
     sockets: list[socket.socket] = []
     try:
-        with cannot_listen(host, port):
+        with cannot_listen(host, port, reuse_port=reuse_port):
             for family, _, _, _, name in dict.fromkeys(found):
-                sockets.append(listening(socket.create_server(name, family=family)))
+                sock = socket.create_server(name, family=family, reuse_port=reuse_port)
+                sockets.append(listening(sock))
     except ConfigurationError:
         for sock in sockets:
             sock.close()
@@ -48,13 +77,18 @@ def listeners(found: Sequence[tuple[Any, ...]], host: str | None, port: int) -> 
 
 
 @contextmanager
-def cannot_listen(host: str | None, port: int) -> Iterator[None]:
+def cannot_listen(host: str | None, port: int, *, reuse_port: bool = False) -> Iterator[None]:
     """Turn the system's errors into ours."""
     try:
         yield
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         hint = "is another server running there, or the address not of this machine?"
+        if reuse_port:
+            hint = (
+                "is another server there without reuse_port, or of another user, or the address not"
+                " of this machine?"
+            )
         if isinstance(error, socket.gaierror | UnicodeError):
             hint = "write an address of this machine"
         raise ConfigurationError(

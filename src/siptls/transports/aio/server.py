@@ -17,7 +17,12 @@ from siptls.transports.aio.closing import Closing
 from siptls.transports.aio.connection import Connection
 from siptls.transports.aio.driver import Driver
 from siptls.transports.aio.judging import Judging
-from siptls.transports.listening import cannot_listen, listeners, listening
+from siptls.transports.listening import (
+    cannot_listen,
+    check_reuse_port,
+    listeners,
+    listening,
+)
 from siptls.transports.resolution import SIPS_PORT, check_port
 from siptls.transports.reuse import IS_POOL, ConnectionPool
 from siptls.transports.service import Service, require_one_handler
@@ -111,6 +116,7 @@ class _ServerTransport(Closing):
         port: int = SIPS_PORT,
         *,
         sock: socket.socket | None = None,
+        reuse_port: bool = False,
     ) -> None:
         """Begin to accept connections. It may be called several times.
 
@@ -118,15 +124,21 @@ class _ServerTransport(Closing):
             host: An address or a name of this machine; None for all of its addresses.
             port: 0 for any that is free; see `addresses`.
             sock: A bound stream socket to use instead. It belongs to the server from now on.
+            reuse_port: Whether other processes may listen on the same address and port, too
+                (SO_REUSEPORT); Linux spreads the connections among them. All have to say so: one
+                that does not is refused, and so is, on Linux, one of another user. All else, such
+                as `pool` and `traffic`, each has for itself.
 
         Raises:
-            ConfigurationError: The address cannot be listened on.
+            ConfigurationError: The address cannot be listened on; or the port cannot be shared.
             ConnectionClosedError: The server is closed.
         """
         self._check_open()
-        sockets = (
-            [listening(sock)] if sock is not None else await _bind(host, check_port(port, lowest=0))
-        )
+        check_reuse_port(reuse_port, sock)
+        if sock is not None:
+            sockets = [listening(sock)]
+        else:
+            sockets = await _bind(host, check_port(port, lowest=0), reuse_port=reuse_port)
         for listener in sockets:
             self._listeners[listener] = asyncio.create_task(self._accept(listener))
         self._judging.enter()
@@ -319,13 +331,13 @@ def _is_end(driver: Driver, error: BaseException) -> bool:
     return error is driver.core.closed or (driver.over and isinstance(error, ConnectionClosedError))
 
 
-async def _bind(host: str | None, port: int) -> list[socket.socket]:
+async def _bind(host: str | None, port: int, *, reuse_port: bool) -> list[socket.socket]:
     loop = asyncio.get_running_loop()
     with cannot_listen(host, port):
         found = await loop.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-    return listeners(found, host, port)
+    return listeners(found, host, port, reuse_port=reuse_port)
 
 
 class TLSServerTransport(_ServerTransport):

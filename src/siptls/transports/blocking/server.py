@@ -18,7 +18,12 @@ from siptls.errors import (
 from siptls.transports.admission import Admit, ask_blocking, check_admit
 from siptls.transports.blocking.connection import Closing, Connection, close_all
 from siptls.transports.blocking.timeouts import end_of, left
-from siptls.transports.listening import cannot_listen, listeners, listening
+from siptls.transports.listening import (
+    cannot_listen,
+    check_reuse_port,
+    listeners,
+    listening,
+)
 from siptls.transports.resolution import (
     SIPS_PORT,
     check_port,
@@ -118,6 +123,7 @@ class _ServerTransport(Closing):
         port: int = SIPS_PORT,
         *,
         sock: socket.socket | None = None,
+        reuse_port: bool = False,
     ) -> None:
         """Begin to accept connections, each in a thread. It may be called several times.
 
@@ -125,13 +131,21 @@ class _ServerTransport(Closing):
             host: An address or a name of this machine; None for all of its addresses.
             port: 0 for any that is free; see `addresses`.
             sock: A bound stream socket to use instead. It belongs to the server from now on.
+            reuse_port: Whether other processes may listen on the same address and port, too
+                (SO_REUSEPORT); Linux spreads the connections among them. All have to say so: one
+                that does not is refused, and so is, on Linux, one of another user. All else, such
+                as `pool` and `traffic`, each has for itself.
 
         Raises:
-            ConfigurationError: The address cannot be listened on.
+            ConfigurationError: The address cannot be listened on; or the port cannot be shared.
             ConnectionClosedError: The server is closed.
         """
         self._check_open()
-        sockets = [listening(sock)] if sock is not None else _bind(host, check_port(port, lowest=0))
+        check_reuse_port(reuse_port, sock)
+        if sock is not None:
+            sockets = [listening(sock)]
+        else:
+            sockets = _bind(host, check_port(port, lowest=0), reuse_port=reuse_port)
         for one in sockets:
             thread = threading.Thread(target=self._accept, args=[one], daemon=True)
             self._listeners[one] = thread
@@ -448,12 +462,12 @@ class MTLSServerTransport(_ServerTransport):
         )
 
 
-def _bind(host: str | None, port: int) -> list[socket.socket]:
+def _bind(host: str | None, port: int, *, reuse_port: bool) -> list[socket.socket]:
     with cannot_listen(host, port):
         found = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-    return listeners(found, host, port)
+    return listeners(found, host, port, reuse_port=reuse_port)
 
 
 def _is_end(connection: Connection, error: Exception) -> bool:
