@@ -42,7 +42,6 @@ ORDER = [
     "siptls.trust.refusal",
     "siptls.trust.authority",
     "siptls.trust.policy",
-    "siptls.trust.memory",
     "siptls.trust.comparison",
     "siptls.trust.shadow",
     "siptls.trust.scope",
@@ -66,6 +65,7 @@ ORDER = [
     "siptls.wire.framing",
     "siptls.wire.credential",
     "siptls.wire.hello",
+    "siptls.wire.memory",
     "siptls.wire.verdict",
     "siptls.wire.resumption",
     "siptls.wire.tls",
@@ -202,9 +202,9 @@ def test_trust_has_no_input_or_output_and_reads_no_clock(module: str) -> None:
 
 @pytest.mark.parametrize("module", [m for m in ORDER if wing_of(m) == 1])
 def test_wire_touches_no_socket_and_no_event_loop(module: str) -> None:
-    """`Traffic` has a lock, which is no I/O: its accounts are shared between threads."""
+    """`Traffic` and `Memory` have a lock, which is no I/O: they are shared between threads."""
     forbidden = {"asyncio", "select", "selectors", "socket", "threading"}
-    if module == "siptls.wire.traffic":
+    if module in {"siptls.wire.traffic", "siptls.wire.memory"}:
         forbidden.remove("threading")
     found = {name.split(".")[0] for name in imports(MODULES[module])}
     assert found.isdisjoint(forbidden)

@@ -34,9 +34,9 @@ from siptls import (
     TrustedServers,
     TrustPolicy,
 )
-from siptls.trust import memory as memories
-from siptls.trust.memory import Memory
 from siptls.trust.policy import AllOf, AnyOf, Restricted, state_of, states_of
+from siptls.wire import memory as memories
+from siptls.wire.memory import Memory
 
 HOUR = dt.timedelta(hours=1)
 
@@ -297,7 +297,7 @@ def test_policies_tell_the_state_of_what_they_ask(root: Made) -> None:
     for make in (
         lambda authority: Enterprise(["contoso.com"], authority),
         lambda authority: Partner(["contoso.com"], authority),
-        lambda authority: AnyDomain(authority),
+        AnyDomain,
         lambda authority: Federation([Partner(["contoso.com"], authority)]),
         lambda authority: Federation.open(authority, own=["example.com"]),
         lambda authority: Discovery(authority, own=["example.com"]),

@@ -32,10 +32,10 @@ from siptls.transports.resolution import (
 from siptls.trust.decision import Decision
 from siptls.trust.dnstrust import DNSTrust
 from siptls.trust.evidence import Evidence, Role
-from siptls.trust.memory import Memory
 from siptls.trust.names import ReferenceIdentity
 from siptls.wire.credential import Credential
 from siptls.wire.inforce import InForce
+from siptls.wire.memory import Memory
 from siptls.wire.telling import Address
 from siptls.wire.tls import utc_now
 from siptls.wire.verdict import Clock

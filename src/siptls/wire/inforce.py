@@ -7,8 +7,8 @@ it, from the evidence that was kept.
 
 from __future__ import annotations
 
-from siptls.trust.memory import Memory
 from siptls.trust.policy import TrustPolicy
+from siptls.wire.memory import Memory
 
 __all__ = ["InForce"]
 

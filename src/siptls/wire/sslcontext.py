@@ -40,11 +40,11 @@ from siptls.trust.codes import Code
 from siptls.trust.decision import Decision
 from siptls.trust.evidence import Evidence, Role
 from siptls.trust.fault import Fault
-from siptls.trust.memory import Memory
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy, authorities_of, require_policy
 from siptls.trust.purposes import purpose
 from siptls.wire.credential import IS_CREDENTIAL, Credential
+from siptls.wire.memory import Memory
 from siptls.wire.sslobjects import Judged, PolicySSLObject, PolicySSLSocket
 from siptls.wire.telling import Address, OnRefused, tell_refused
 from siptls.wire.tls import CIPHERS, utc_now

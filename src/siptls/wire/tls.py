@@ -29,7 +29,6 @@ from siptls.trust.codes import Code
 from siptls.trust.decision import Decision
 from siptls.trust.evidence import Evidence, Role
 from siptls.trust.fault import describe
-from siptls.trust.memory import Memory
 from siptls.trust.names import ReferenceIdentity, printable
 from siptls.trust.policy import TrustPolicy
 from siptls.trust.refusal import PeerRefusedError
@@ -45,6 +44,7 @@ from siptls.wire.hello import (
     server_name,
 )
 from siptls.wire.limits import Limits, as_limits
+from siptls.wire.memory import Memory
 from siptls.wire.resumption import LIFETIME, Remembered, Sessions
 from siptls.wire.verdict import (
     Clock,

@@ -44,10 +44,10 @@ from siptls.errors import Alert, HandshakeError
 from siptls.trust.codes import Code
 from siptls.trust.decision import Decision
 from siptls.trust.evidence import MAX_STAPLE, Evidence, Role
-from siptls.trust.memory import Memory
 from siptls.trust.names import ReferenceIdentity, printable
 from siptls.trust.policy import TrustPolicy, authorities_of
 from siptls.wire.limits import Limits
+from siptls.wire.memory import Memory
 
 __all__ = [
     "Clock",
