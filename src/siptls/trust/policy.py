@@ -82,8 +82,8 @@ def state_of(part: object) -> Hashable | None:
     The state stands for all that decisions depend on and the evidence does not hold: it is another
     one as soon as the same evidence might be judged otherwise. What has nothing of the kind has the
     state ``()``. The policies of siptls have an attribute ``state``; one of yours may have it, too:
-    then transports remember for a while whom it has accepted. A class that inherits it and decides by a method of its own has
-    none, until it says so itself.
+    then transports remember for a while whom it has accepted. A class that inherits it and decides
+    by a method of its own has none, until it says so itself.
     """
     for kind in type(part).__mro__:
         if "state" in vars(kind):
