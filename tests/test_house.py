@@ -105,6 +105,8 @@ ORDER = [
     "siptls.transports.blocking.server",
     "siptls.transports.aio",
     "siptls.transports.aio.closing",
+    "siptls.transports.aio.door",
+    "siptls.transports.aio.turns",
     "siptls.transports.aio.driver",
     "siptls.transports.aio.connection",
     "siptls.transports.aio.racing",

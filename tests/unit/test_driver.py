@@ -398,21 +398,21 @@ async def test_a_peer_that_asks_and_does_not_read_is_read_no_more(
         peer = raw_tls(server.place, receive_buffer=4096)
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, peer.do_handshake)
-        for _ in range(50):
+        for _ in range(400):
             await loop.run_in_executor(None, peer.sendall, request())
         (driver,) = server.transport._drivers
         await until(lambda: driver._paused)
         before = len(seen)
-        assert before < 50
+        assert before < 400
 
         def read() -> int:
             got = 0
-            while got < 50 * 10_000:
+            while got < 400 * 10_000:
                 got += len(peer.recv(65536))
             return got
 
         await loop.run_in_executor(None, read)
-        assert len(seen) == 50
+        assert len(seen) == 400
         assert caplog.records == []
         peer.close()
 

@@ -224,7 +224,7 @@ async def test_a_closed_connection_makes_room() -> None:
             connection = await transport.connect("contoso.com", **server.place)
             await connection.aclose()
         await until(lambda: not server.transport._drivers)
-        assert server.transport._slots._value == 1
+        assert server.transport._has_room()
 
 
 async def test_two_listeners_share_one_slot() -> None:
@@ -240,9 +240,11 @@ async def test_closing_a_full_server_closes_who_waits() -> None:
     async with serving(limits=Limits(max_connections=1)) as server:
         first = await opened(server.place)
         second = await opened(server.place)
-        await until(lambda: server.transport._slots._waiters)
-    for reader, writer in (first, second):
-        assert await reader.read() == b""
+        await until(lambda: not server.transport._doors[0]._is_open)
+    assert await first[0].read() == b""
+    with pytest.raises(ConnectionResetError):  # it was never accepted
+        await second[0].read()
+    for _, writer in (first, second):
         writer.close()
 
 
@@ -250,17 +252,16 @@ async def test_a_failing_accept_is_logged_and_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A process without file descriptors must not spin, and must come back."""
-    monkeypatch.setattr("siptls.transports.aio.server._ACCEPT_PAUSE", 0)
-    loop = asyncio.get_running_loop()
-    accept = loop.sock_accept
+    monkeypatch.setattr("siptls.transports.aio.door._PAUSE", 0)
+    accept = socket.socket.accept
     failures = [OSError(errno.EMFILE, os.strerror(errno.EMFILE))]
 
-    async def sock_accept(listener: socket.socket) -> Any:
+    def accept_or_fail(listener: socket.socket) -> Any:
         if failures:
             raise failures.pop()
-        return await accept(listener)
+        return accept(listener)
 
-    monkeypatch.setattr(loop, "sock_accept", sock_accept)
+    monkeypatch.setattr(socket.socket, "accept", accept_or_fail)
     async with serving() as server, client() as transport:
         connection = await transport.connect("contoso.com", **server.place)
         assert await connection.ping() > 0
@@ -296,7 +297,8 @@ async def test_a_connection_that_cannot_be_served_is_logged_and_makes_room(
         writer.close()
         assert failures == 0
         await until(lambda: not server.transport._drivers)
-        assert server.transport._slots._value == 1
+        assert server.transport._has_room()
+        assert server.transport._doors[0]._is_open
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
     assert "No buffer space" in record.getMessage()
 

@@ -51,7 +51,11 @@ class Limits:
             no effect: OpenSSL is told to look no further.
         max_chain: All of them together.
         max_connections: Connections that a server holds at once; more wait in the backlog.
-        max_threads: The same for a server of ``siptls.sync``, where each costs a thread.
+        max_handshakes: Handshakes that a server has begun and not ended; more wait in the backlog,
+            and those of ``siptls.sync`` in their threads.
+        handshake_workers: Threads in which a transport takes the steps of handshakes; None takes
+            them in the event loop, one in each of its turns. For machines with cores to spare.
+        max_threads: Connections that a server of ``siptls.sync`` holds at once: each has a thread.
         write_buffer: Bytes not yet taken by the kernel above which `send` waits.
         read_buffer: Bytes of messages not yet received by the application above which the
             connection stops reading.
@@ -86,6 +90,9 @@ class Limits:
     max_chain: int = field(default=MAX_CHAIN, validator=_positive)
     # At 36 KiB each, an idle server's worth of 360 MiB.
     max_connections: int = field(default=10_000, validator=_positive)
+    # As many as a core can end before they time out, at 400 in a second.
+    max_handshakes: int = field(default=4_000, validator=_positive)
+    handshake_workers: int | None = field(default=None, validator=_positive_or_none)
     # Each thread costs 8 MiB of address space, and its turn; Apache's default is 400.
     max_threads: int = field(default=400, validator=_positive)
     # asyncio's own high-water mark.

@@ -249,6 +249,7 @@ class TLSEngine:
         "_remembered",
         "_resumed",
         "_sessions",
+        "_tickets",
         "_write_failure",
         "_wrote_any",
     )
@@ -279,6 +280,7 @@ class TLSEngine:
         self._connection.set_app_data(self._judgement)
         self._established = False
         self._outgoing: list[bytes] = []
+        self._tickets: list[bytes] = []
         self._plain: list[bytes] = []  # of the application, for the next record
         self._plain_size = 0
         self._write_failure: SSL.Error | None = None
@@ -385,7 +387,19 @@ class TLSEngine:
         judgement.hello.check_protocol(self._connection.get_alpn_proto_negotiated())
         self._require_sound_hello()
         self._established = True
+        self._hold_tickets()
         return True
+
+    def _hold_tickets(self) -> None:
+        """Let a server's tickets, which nobody is to use, wait for what is sent next.
+
+        OpenSSL makes them in any case once a handshake of TLS 1.3 is done, and has nothing else to
+        send then. To send them by themselves would cost as much as to send a message.
+        """
+        version = self._connection.get_protocol_version()
+        is_client_there = self._judgement.role is Role.CLIENT
+        if is_client_there and self._sessions is None and version == SSL.TLS1_3_VERSION:
+            self._tickets = self._read_out()
 
     @property
     def _peer_key(self) -> Hashable:
@@ -537,19 +551,23 @@ class TLSEngine:
         """Give all bytes that are to go to the network."""
         if self._plain:
             self._seal()
-        pieces = self._outgoing
-        try:
-            more = True
-            while more:
-                pieces.append(self._connection.bio_read(_READ))
-                more = len(pieces[-1]) == _READ
-        except SSL.Error:  # WantReadError: there are none
-            pass
+        pieces = self._outgoing + self._read_out()
         if not pieces:
             return b""
         self._wrote_any = True
-        self._outgoing = []
-        return b"".join(pieces)
+        pieces = self._tickets + pieces
+        self._tickets, self._outgoing = [], []
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _read_out(self) -> list[bytes]:
+        """What OpenSSL has for the network."""
+        pieces: list[bytes] = []
+        try:
+            while not pieces or len(pieces[-1]) == _READ:
+                pieces.append(self._connection.bio_read(_READ))
+        except SSL.Error:  # WantReadError: there is nothing
+            pass
+        return pieces
 
     def end(self, error: OSError | None = None) -> SIPTLSError:
         """Say that the network has no more bytes, and learn what that means.

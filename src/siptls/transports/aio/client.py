@@ -23,6 +23,7 @@ from siptls.transports.aio.driver import Driver
 from siptls.transports.aio.judging import Judging
 from siptls.transports.aio.keeping import Kept
 from siptls.transports.aio.racing import Racing
+from siptls.transports.aio.turns import Turns
 from siptls.transports.attempts import not_reached, without
 from siptls.transports.openings import Openings, of_outcome
 from siptls.transports.outgoing import Outgoing
@@ -125,6 +126,7 @@ class TLSClientTransport(Closing):
         """The live connections that may be used again."""
         self._openings: Openings[Connection] = Openings()
         self._drivers: set[Driver] = set()
+        self._turns = Turns(self._limits.handshake_workers or 0)
         self._updating = threading.Lock()
         self._judging = Judging(lambda: self._drivers)
         self._racing: set[Racing] = set()
@@ -270,6 +272,7 @@ class TLSClientTransport(Closing):
             driver.close()
         lost = (driver.wait_lost() for driver in drivers)
         await asyncio.gather(*lost, *(race.wait_ended() for race in races))
+        self._turns.close()
 
     # ------------------------------------------------------------ inside
 
@@ -393,7 +396,9 @@ class TLSClientTransport(Closing):
         self._judging.enter()
         loop = asyncio.get_running_loop()
         core = self._ours.connection(reference, address, loop.time)
-        return Driver(core, self._limits, on_refused=self._on_refused, on_lost=self._forget)
+        return Driver(
+            core, self._limits, self._turns, on_refused=self._on_refused, on_lost=self._forget
+        )
 
     def _forget(self, driver: Driver) -> None:
         self._drivers.discard(driver)
@@ -409,9 +414,10 @@ class TLSClientTransport(Closing):
             raise not_reached(target, error) from error
 
     async def _establish(self, driver: Driver, attempts: list[Attempt]) -> Connection:
-        if self._closed:
-            driver.close()
         try:
+            if self._closed:  # meanwhile, so that nobody else waits for it
+                driver.close()
+                await driver.wait_lost()
             await driver.accepted
         except asyncio.CancelledError:
             driver.abort()

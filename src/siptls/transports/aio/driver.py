@@ -22,6 +22,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from siptls.errors import ConnectionClosedError, LimitError, OperationTimeout, SIPTLSError
+from siptls.transports.aio.turns import Handshake, Turns
 from siptls.transports.sockets import Outflow, acknowledged, watch_peer
 from siptls.trust.decision import Decision
 from siptls.trust.refusal import TrustLostError
@@ -59,6 +60,8 @@ _LITTLE = 4096
 _OVERHEAD = 256
 # Why nothing is read: the peer has sent more than it may.
 _LIMIT = "the limit"
+# Why nothing is read: more of the handshake has come than its next step needs.
+_TURN = "its turn"
 
 
 class _ReadBuffer(threading.local):
@@ -76,6 +79,7 @@ class Driver(asyncio.BufferedProtocol):
     Args:
         core: The sans-I/O connection.
         limits: Bounds.
+        turns: Where the steps of the handshake stand in a queue; None takes each at once.
         on_refused: Called when our policy has refused the peer.
         on_accepted: Called when messages may flow.
         on_lost: Called when the socket is closed.
@@ -91,10 +95,11 @@ class Driver(asyncio.BufferedProtocol):
         ended: Why the connection is over; None while it is not.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what it drives, within which bounds, and whom it tells
         self,
         core: ClientConnection | ServerConnection,
         limits: Limits,
+        turns: Turns | None = None,
         *,
         on_refused: OnRefused | None = None,
         on_accepted: Callable[[Driver], None] | None = None,
@@ -132,6 +137,17 @@ class Driver(asyncio.BufferedProtocol):
         self._reading = False  # inside a read: what is sent now goes out at its end
         self._paused: set[str] = set()  # what is waited for before more is read
         self._half_closed = False
+        self._handshake = (
+            None
+            if turns is None
+            else Handshake(
+                turns,
+                core,
+                self._stepped,
+                pause=lambda: self._pause_reading(_TURN),
+                resume=lambda: self._resume_reading(_TURN),
+            )
+        )
 
     async def begin(self, give: Callable[[], Coroutine[Any, Any, object]]) -> None:
         """Have the loop give us our socket; whoever is cancelled meanwhile lets that end first.
@@ -188,6 +204,9 @@ class Driver(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what was read."""
+        if self._handshake is not None:
+            self._handshake.take(_shared.view[:nbytes])
+            return
         self._reading = True
         try:
             self.core.receive_data(_shared.view[:nbytes])
@@ -197,13 +216,16 @@ class Driver(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         """Take notice that the peer has closed its sending half; we close ours ourselves."""
-        self.core.receive_eof()
-        self._process()
-        self._close_socket()
+        if not self._has_to_wait(self.eof_received, behind=True):
+            self.core.receive_eof()
+            self._process()
+            self._close_socket()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take notice that the socket is closed."""
+        if self._has_to_wait(lambda: self.connection_lost(exc), behind=True):
+            return
         try:
             self.core.receive_eof(exc if isinstance(exc, OSError) else None)
             self._process()
@@ -315,6 +337,10 @@ class Driver(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """Begin to close in order. `lost` tells when it is done."""
+        if self._has_to_wait(self.close):
+            return
+        if self._handshake is not None:
+            self._handshake.drop()
         self.core.close()
         self._resume_reading()
         self._process()
@@ -322,6 +348,8 @@ class Driver(asyncio.BufferedProtocol):
 
     def judge_again(self) -> None:
         """Judge the peer by the policy in force, unless it was; who is refused is let go."""
+        if self._has_to_wait(self.judge_again):
+            return
         self.core.ensure_trust()
         if (self.core.closed is not None and self.ended is None) or _LIMIT in self._paused:
             self._process()
@@ -336,6 +364,23 @@ class Driver(asyncio.BufferedProtocol):
             self._transport.abort()
 
     # ------------------------------------------------------------ inside
+
+    def _has_to_wait(self, call: Callable[[], object], *, behind: bool = False) -> bool:
+        """Whether a step of the handshake is being taken; if so, the call follows it."""
+        return self._handshake is not None and self._handshake.defer(call, behind=behind)
+
+    def _stepped(self, error: BaseException | None) -> None:
+        """A step of the handshake was taken."""
+        if error is not None:
+            self.abort()
+            raise error
+        self._reading = True
+        try:
+            self._process()
+        finally:
+            self._reading = False
+            if self._handshake is not None and self._handshake.over:
+                self._handshake = None
 
     def _process(self, *, unasked: bool = True) -> None:
         """Handle what has happened, write what is to be written, and set the timer."""
@@ -493,6 +538,8 @@ class Driver(asyncio.BufferedProtocol):
 
     def _look_at_outflow(self) -> None:
         self._watch = None
+        if self._has_to_wait(self._look_at_outflow):
+            return
         if self._drained.is_set() or self._transport is None:
             return
         error = self._outflow.error(self.loop.time(), *self._taken())
@@ -516,6 +563,8 @@ class Driver(asyncio.BufferedProtocol):
 
     def _handle_deadline(self) -> None:
         self._timer = None
+        if self._has_to_wait(self._handle_deadline):
+            return
         if self._paused and not self.core.holding:
             return  # it is we who read nothing; it is set again on resuming
         try:

@@ -15,8 +15,10 @@ from siptls.errors import ConfigurationError, ConnectionClosedError, SIPTLSError
 from siptls.transports.admission import Admit, ask, check_admit
 from siptls.transports.aio.closing import Closing
 from siptls.transports.aio.connection import Connection
+from siptls.transports.aio.door import Door
 from siptls.transports.aio.driver import Driver
 from siptls.transports.aio.judging import Judging
+from siptls.transports.aio.turns import Turns
 from siptls.transports.listening import (
     cannot_listen,
     check_reuse_port,
@@ -44,9 +46,6 @@ _log = logging.getLogger("siptls")
 
 Handler: TypeAlias = Callable[[Connection], Coroutine[Any, Any, object]]
 OnMessage: TypeAlias = Callable[[Connection, Message], object]
-
-# After an accept that failed, most often because there are no more file descriptors.
-_ACCEPT_PAUSE = 0.2
 
 
 class _ServerTransport(Closing):
@@ -97,18 +96,19 @@ class _ServerTransport(Closing):
         self._on_message = on_message
         self._on_refused = self._service.remembering(on_refused)
         self._admit = admit
-        self._listeners: dict[socket.socket, asyncio.Task[None]] = {}
+        self._doors: list[Door] = []
         self._drivers: set[Driver] = set()
         self._updating = threading.Lock()
         self._judging = Judging(lambda: self._drivers)
         self._handlers: set[asyncio.Task[Any]] = set()
-        self._slots = asyncio.Semaphore(self._limits.max_connections)
+        self._turns = Turns(self._limits.handshake_workers or 0)
+        self._shaking: set[Driver] = set()
         self._closed = asyncio.Event()
 
     @property
     def addresses(self) -> tuple[Address, ...]:
         """The ``(address, port)`` of each listening socket."""
-        return tuple(listener.getsockname()[:2] for listener in self._listeners)
+        return tuple(door.name[:2] for door in self._doors)
 
     async def listen(
         self,
@@ -139,8 +139,7 @@ class _ServerTransport(Closing):
             sockets = [listening(sock)]
         else:
             sockets = await _bind(host, check_port(port, lowest=0), reuse_port=reuse_port)
-        for listener in sockets:
-            self._listeners[listener] = asyncio.create_task(self._accept(listener))
+        self._doors += [Door(one, self._has_room, self._take) for one in sockets]
         self._judging.enter()
 
     async def serve_forever(self) -> None:
@@ -149,7 +148,7 @@ class _ServerTransport(Closing):
         Raises:
             ConfigurationError: It does not listen.
         """
-        if not self._listeners and not self._closed.is_set():
+        if not self._doors and not self._closed.is_set():
             raise ConfigurationError("the server does not listen: await listen(host, port) first")
         await self._closed.wait()
 
@@ -193,16 +192,14 @@ class _ServerTransport(Closing):
         """
         self._closed.set()
         await self._judging.stop()
-        listeners, self._listeners = self._listeners, {}
-        for task in listeners.values():
-            task.cancel()
-        await asyncio.gather(*listeners.values(), return_exceptions=True)
-        for listener in listeners:
-            listener.close()
+        doors, self._doors = self._doors, []
+        for door in doors:
+            door.close()
         drivers = list(self._drivers)
         for driver in drivers:
             driver.close()
         await asyncio.gather(*(driver.wait_lost() for driver in drivers))
+        self._turns.close()
         current = asyncio.current_task()
         handlers = {task for task in self._handlers if task is not current}
         if handlers:
@@ -217,51 +214,57 @@ class _ServerTransport(Closing):
         if self._closed.is_set():
             raise ConnectionClosedError("the server is closed: make a new one")
 
-    async def _accept(self, listener: socket.socket) -> None:
-        """Accept for ever; while every slot is taken, the next connection waits."""
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                sock, name = await loop.sock_accept(listener)
-            except OSError as error:
-                _log.error("cannot accept a connection: %s; trying again", error)
-                await asyncio.sleep(_ACCEPT_PAUSE)
-                continue
-            try:
-                await self._slots.acquire()
-            except asyncio.CancelledError:
-                sock.close()
-                raise
-            await self._serve(sock, name)
+    def _has_room(self) -> bool:
+        """Whether one more connection is accepted; the others wait."""
+        is_free = len(self._drivers) < self._limits.max_connections
+        return is_free and len(self._shaking) < self._limits.max_handshakes
 
-    async def _serve(self, sock: socket.socket, name: object) -> None:
-        loop = asyncio.get_running_loop()
+    def _take(self, sock: socket.socket, name: object) -> None:
         address = address_of(name)
-        driver = None
         try:
             driver = Driver(
-                self._service.connection(address, loop.time),
+                self._service.connection(address, asyncio.get_running_loop().time),
                 self._limits,
+                self._turns,
                 on_refused=self._on_refused,
                 on_accepted=self._begin,
                 on_lost=self._forget,
             )
-            self._drivers.add(driver)
-            await driver.begin(lambda: loop.connect_accepted_socket(lambda: driver, sock))
         except (OSError, SIPTLSError) as error:
             sock.close()
-            if driver is None:
-                self._slots.release()
+            _log.warning("lost a connection from %s: %s", shown(address), error)
+            return
+        self._drivers.add(driver)
+        self._shaking.add(driver)
+        self._spawn(self._serve(driver, sock, address))
+
+    async def _serve(self, driver: Driver, sock: socket.socket, address: Address | None) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await driver.begin(lambda: loop.connect_accepted_socket(lambda: driver, sock))
+        except OSError as error:
+            sock.close()
             _log.warning("lost a connection from %s: %s", shown(address), error)
 
+    def _end_handshake(self, driver: Driver) -> None:
+        if driver in self._shaking:
+            self._shaking.remove(driver)
+            self._open_doors()
+
+    def _open_doors(self) -> None:
+        for door in self._doors:
+            door.open()
+
     def _forget(self, driver: Driver) -> None:
+        self._end_handshake(driver)
         if driver in self._drivers:
             self._drivers.remove(driver)
-            self._slots.release()
+            self._open_doors()
             self.pool.discard(driver.core)
 
     def _begin(self, driver: Driver) -> None:
         """The peer is accepted: this is the first time that the application hears of it."""
+        self._end_handshake(driver)
         if self._admit is None:
             self._start(driver)
         else:

@@ -109,6 +109,7 @@ class _ServerTransport(Closing):
         self._slots = threading.Semaphore(
             min(self._limits.max_threads, self._limits.max_connections)
         )
+        self._handshakes = threading.Semaphore(self._limits.max_handshakes)
         self._closed = threading.Event()
         self._waker, self._woken = socket.socketpair()
 
@@ -302,7 +303,8 @@ class _ServerTransport(Closing):
 
     def _handle(self, connection: Connection) -> None:
         try:
-            connection.handshake()
+            with self._handshakes:
+                connection.handshake()
         except SIPTLSError:
             return  # told already
         if self._closed.is_set() or not self._is_admitted(connection):
