@@ -107,6 +107,7 @@ ORDER = [
     "siptls.transports.aio.closing",
     "siptls.transports.aio.door",
     "siptls.transports.aio.turns",
+    "siptls.transports.aio.waiting",
     "siptls.transports.aio.driver",
     "siptls.transports.aio.connection",
     "siptls.transports.aio.racing",

@@ -64,11 +64,11 @@ async def test_send_waits_while_the_peer_does_not_read(tls_version: str) -> None
         task = asyncio.create_task(flood())
         await gate.accepted.wait()
         driver = server.connections[0]._driver
-        await until(lambda: driver._paused and not connection._driver._drained.is_set())
+        await until(lambda: driver._paused and not connection._driver._drained)
         assert driver._queued <= 65536 + 2 * len(BIG)
         stuck = sent
         hurried = 0
-        while connection._driver._writable.is_set():
+        while connection._driver._writable:
             connection.send_nowait(BIG)
             hurried += 1
         with pytest.raises(LimitError, match="reads too slowly"):
@@ -94,7 +94,7 @@ async def test_a_send_that_waits_learns_that_the_connection_is_over() -> None:
 
         tasks = [asyncio.create_task(flood()) for _ in range(3)]
         await gate.accepted.wait()
-        await until(lambda: not connection._driver._drained.is_set())
+        await until(lambda: not connection._driver._drained)
         server.connections[0]._driver.abort()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert all(isinstance(result, ConnectionClosedError) for result in results)
@@ -116,7 +116,7 @@ async def test_what_did_not_reach_the_socket_was_not_sent(tls_version: str) -> N
 
         task = asyncio.create_task(flood())
         await gate.accepted.wait()
-        await until(lambda: not connection._driver._drained.is_set())
+        await until(lambda: not connection._driver._drained)
         written, before = connection._driver._written, sent
         server.connections[0]._driver.abort()
         with pytest.raises(ConnectionClosedError) as caught:
@@ -455,7 +455,7 @@ async def test_tiny_messages_fill_the_queue_too() -> None:
             await connection.send(b"X\r\nl:0\r\n\r\n" * 100)
             await asyncio.sleep(0)
         await until(lambda: driver._paused)
-        assert driver._messages.qsize() < 3000
+        assert len(driver._messages) < 3000
         gate.opened.set()
         await until(lambda: gate.got == 3000)
 

@@ -26,6 +26,8 @@ DEFAULTS = {
     "max_body": 1048576,
     "max_certificates": 8,
     "max_chain": 65536,
+    "max_handshakes": 4_000,
+    "handshake_workers": None,
     "max_threads": 400,
     "max_connections": 10_000,
     "write_buffer": 65536,

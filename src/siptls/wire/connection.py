@@ -66,6 +66,8 @@ class ClientConnection(Link):
         CertificateError: OpenSSL does not take the credential.
     """
 
+    __slots__ = ("reference",)
+
     def __init__(  # noqa: PLR0913  a connection's whole configuration
         self,
         policy: TrustPolicy,
@@ -139,6 +141,8 @@ class ServerConnection(Link):
         ConfigurationError: Mutual without a policy.
         CertificateError: OpenSSL does not take the credential.
     """
+
+    __slots__ = ()
 
     reference: None = None
     """A server expects nobody in particular."""

@@ -8,7 +8,6 @@ clock calls it then. The pings of RFC 5626 are a deadline of our own: when one i
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable
 from typing import cast
 
@@ -93,7 +92,7 @@ class Deadlines:
         self._close: float | None = None
         self._ping: float | None = None
         self._trust: float | None = None  # when to look whether the peer is trusted still
-        self._pongs: deque[tuple[float, bool]] = deque()
+        self._pongs: list[tuple[float, bool]] = []
         self._heard = now
         self._silence: float | None = None  # seconds that the peer may be silent from now on
         self._fixed: float | None = self._handshake  # the earliest, but for the peer's silence
@@ -144,7 +143,7 @@ class Deadlines:
 
     def ponged(self) -> bool:
         """A pong has come; whether the application has asked for it."""
-        _, asked = self._pongs.popleft()
+        _, asked = self._pongs.pop(0)
         self._settle()
         return asked
 
@@ -173,7 +172,7 @@ class Deadlines:
         if self._message is not None:
             self._message = now + self._limits.message_timeout
         late = now + self._limits.pong_timeout
-        self._pongs = deque((max(due, late), asked) for due, asked in self._pongs)
+        self._pongs = [(max(due, late), asked) for due, asked in self._pongs]
         self._settle()
 
     # ------------------------------------------------------------ what is due

@@ -56,7 +56,15 @@ _EARLY_FOLD = re.compile(rb"(?:\A[^\r]*|\r\n(?![ \t])[^\r:]*)\r\n[ \t]")
 # A Content-Length of more digits than this is over any limit; int() on a megabyte of them is slow.
 _MAX_DIGITS = 18
 _FIRST_PRINTABLE = 0x21
-_LENGTH = b"\r\ncontent-length"
+# All bytes but those that end lines, and NUL.
+_NO_MARKS = bytes(byte for byte in range(256) if byte not in b"\r\n\0")
+# The lines of a head that decide where its body ends, or may: its Content-Length, of which the
+# number is told; a compact form, a folded line, and a Content-Length that is written otherwise.
+_TELLING = re.compile(
+    rb"\r\n(?:content-length:[ \t]*([0-9]{1,%d})[ \t]*(?=\r|\Z)|[ \tl]|content-length)"
+    % _MAX_DIGITS,
+    re.IGNORECASE,
+)
 
 
 class MessageFramer:
@@ -133,8 +141,7 @@ class MessageFramer:
             end = data.find(_EMPTY_LINE, start)
             if end < 0 or end - start > limits.max_head or data[start] < _FIRST_PRINTABLE:
                 break
-            head = data[start:end]
-            length = _plain_length(head)
+            length = _plain_length(data, start, end)
             stop = end + len(_EMPTY_LINE) + length
             if length < 0 or length > limits.max_body or stop > len(data):
                 break
@@ -233,19 +240,13 @@ class MessageFramer:
         return length
 
 
-def _plain_length(head: bytes) -> int:
+def _plain_length(data: bytes, start: int, end: int) -> int:
     """The Content-Length of a head in which nothing is unusual; else -1."""
-    lines = head.count(_CRLF)
-    if head.count(b"\r") != lines or head.count(b"\n") != lines or b"\0" in head:
+    marks = data[start:end].translate(None, _NO_MARKS)
+    if marks != _CRLF * (len(marks) // 2):  # a stray CR or LF, or a NUL
         return -1
-    names = head.lower()
-    if names.count(_LENGTH) != 1 or b"\r\nl" in names or b"\r\n " in names or b"\r\n\t" in names:
-        return -1  # a second opinion, or what may be one: the compact form, or a folded line
-    begin = names.find(_LENGTH) + len(_LENGTH)
-    end = names.find(_CRLF, begin)
-    colon, value = names[begin : begin + 1], names[begin + 1 : end if end >= 0 else len(names)]
-    digits = value.strip(b" \t")
-    return int(digits) if colon == b":" and digits.isdigit() and len(digits) <= _MAX_DIGITS else -1
+    told = _TELLING.findall(data, start, end)
+    return int(told[0]) if len(told) == 1 and told[0] else -1
 
 
 def _has_whole_lines(piece: bytes | bytearray) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import deque
 from collections.abc import Callable
 
 from siptls.arguments import Kind, kind_of
@@ -64,6 +63,30 @@ Random = Callable[[], float]
 class Link:
     """One connection, without any I/O: bytes in, events and bytes out."""
 
+    __slots__ = (
+        "__weakref__",
+        "_announced",
+        "_authorize",
+        "_closed",
+        "_closing",
+        "_deadlines",
+        "_engine",
+        "_events",
+        "_framer",
+        "_gate",
+        "_in_force",
+        "_pongs_owed",
+        "_received_any",
+        "_timer",
+        "_tls",
+        "_traffic",
+        "_trusted_by",
+        "_trusted_until",
+        "_unanswered",
+        "holding",
+        "limited",
+    )
+
     def __init__(  # noqa: PLR0913  what both sides are given
         self,
         engine: TLSEngine,
@@ -83,7 +106,7 @@ class Link:
         self._engine = engine
         self._timer = timer
         self._framer = MessageFramer(limits)
-        self._events: deque[Event] = deque()
+        self._events: list[Event] = []
         self._closing = False
         self._closed: SIPTLSError | None = None
         self._received_any = False
@@ -316,8 +339,7 @@ class Link:
 
     def events(self) -> list[Event]:
         """Give what has happened since the last call, in order."""
-        events = list(self._events)
-        self._events.clear()
+        events, self._events = self._events, []
         return events
 
     def data_to_send(self) -> bytes:
@@ -501,7 +523,7 @@ class Link:
         if isinstance(error, TrustLostError):
             # What it has sent before, and nobody has seen yet, is delivered no more.
             kept = [event for event in self._events if not isinstance(event, MessageReceived)]
-            self._events = deque([*kept, PeerRefused(error.decision)])
+            self._events = [*kept, PeerRefused(error.decision)]
             self._engine.close()
         elif isinstance(error, PeerRefusedError):
             self._events.append(PeerRefused(error.decision))

@@ -192,10 +192,13 @@ class TLSInfo:
 
 
 # OpenSSL's memory buffers grow to the largest amount that they ever held, and never shrink. Bytes
-# are passed through them in slices of this size, so that a burst costs no memory afterwards.
+# are passed through them in slices of this size, so that a burst costs little memory afterwards.
+# Only of many messages that are sent together larger records are made, up to the largest there are.
 _SLICE: Final = 4096
 _RECORD: Final = 16384  # RFC 8446 §5.1
 _READ: Final = 65536  # more than one record
+# After so many bursts without a pause, a connection is worth the memory for larger slices.
+_BUSY: Final = 8
 
 
 @define
@@ -237,6 +240,7 @@ class TLSEngine:
     """
 
     __slots__ = (
+        "_bursts",
         "_connection",
         "_established",
         "_foreseen",
@@ -279,6 +283,7 @@ class TLSEngine:
         self._connection = SSL.Connection(hello.contexts[hello.credential], None)
         self._connection.set_app_data(self._judgement)
         self._established = False
+        self._bursts = 0
         self._outgoing: list[bytes] = []
         self._tickets: list[bytes] = []
         self._plain: list[bytes] = []  # of the application, for the next record
@@ -493,8 +498,11 @@ class TLSEngine:
             RefusedByPeerError: The peer refused us after our own handshake looked finished.
             ConnectionClosedError: The peer closed, in order or not.
         """
-        for start in range(0, len(data), _SLICE):
-            self._connection.bio_write(data[start : start + _SLICE])
+        size = len(data)
+        self._bursts = self._bursts + 1 if size > _SLICE else 0
+        step = _SLICE if self._bursts < _BUSY else _RECORD
+        for start in range(0, size, step):
+            self._connection.bio_write(data[start : start + step])
             if self._established or self.handshake():
                 yield from self._readable()
 
@@ -532,30 +540,33 @@ class TLSEngine:
             self._seal()
 
     def _seal(self) -> None:
-        """Make records of what was taken."""
-        plain = self._plain[0] if len(self._plain) == 1 else b"".join(self._plain)
+        """Make records of what was taken: one of many messages, and small ones of a large one."""
+        is_one = len(self._plain) == 1
+        plain = self._plain[0] if is_one else b"".join(self._plain)
         self._plain, self._plain_size = [], 0
+        size = _SLICE if is_one else _RECORD
         try:
-            if len(plain) <= _RECORD:
+            if len(plain) <= size:
                 self._connection.sendall(plain)
+                self._outgoing.append(self._connection.bio_read(_READ))
                 return
             view = memoryview(plain)
-            for start in range(0, len(view), _RECORD):
-                if start:
-                    self._outgoing.append(self._connection.bio_read(_READ))
-                self._connection.sendall(view[start : start + _RECORD])
+            for start in range(0, len(view), size):
+                self._connection.sendall(view[start : start + size])
+                self._outgoing.append(self._connection.bio_read(_READ))
         except SSL.Error as error:  # whoever reads learns it, too
             self._write_failure = error
 
     def outgoing(self) -> bytes:
         """Give all bytes that are to go to the network."""
-        if self._plain:
-            self._seal()
-        pieces = self._outgoing + self._read_out()
-        if not pieces:
+        if self._plain and self._write_failure is None:
+            self._seal()  # which also takes what OpenSSL had before
+        else:
+            self._outgoing += self._read_out()
+        if not self._outgoing:
             return b""
         self._wrote_any = True
-        pieces = self._tickets + pieces
+        pieces = self._tickets + self._outgoing if self._tickets else self._outgoing
         self._tickets, self._outgoing = [], []
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 

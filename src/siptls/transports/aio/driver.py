@@ -17,12 +17,12 @@ import asyncio
 import logging
 import math
 import threading
-from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from siptls.errors import ConnectionClosedError, LimitError, OperationTimeout, SIPTLSError
 from siptls.transports.aio.turns import Handshake, Turns
+from siptls.transports.aio.waiting import Flag, Inbox
 from siptls.transports.sockets import Outflow, acknowledged, watch_peer
 from siptls.trust.decision import Decision
 from siptls.trust.refusal import TrustLostError
@@ -95,6 +95,41 @@ class Driver(asyncio.BufferedProtocol):
         ended: Why the connection is over; None while it is not.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_counted",
+        "_cut",
+        "_drained",
+        "_half_closed",
+        "_handshake",
+        "_limits",
+        "_linger",
+        "_messages",
+        "_on_accepted",
+        "_on_lost",
+        "_on_refused",
+        "_outflow",
+        "_paused",
+        "_pings",
+        "_queued",
+        "_reading",
+        "_timer",
+        "_timer_at",
+        "_transport",
+        "_unasked",
+        "_watch",
+        "_writable",
+        "_written",
+        "accepted",
+        "address",
+        "core",
+        "ended",
+        "local",
+        "loop",
+        "lost",
+        "on_message",
+    )
+
     def __init__(  # noqa: PLR0913  what it drives, within which bounds, and whom it tells
         self,
         core: ClientConnection | ServerConnection,
@@ -123,13 +158,11 @@ class Driver(asyncio.BufferedProtocol):
         self._linger: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._outflow = Outflow(limits)
-        self._messages: asyncio.Queue[Message | SIPTLSError] = asyncio.Queue()
+        self._messages: Inbox[Message | SIPTLSError] = Inbox()
         self._queued = 0  # bytes in _messages
-        self._pings: deque[asyncio.Future[None]] = deque()
-        self._writable = asyncio.Event()
-        self._writable.set()
-        self._drained = asyncio.Event()  # the kernel has taken all that was written
-        self._drained.set()
+        self._pings: list[asyncio.Future[None]] = []
+        self._writable = Flag(holds=True)
+        self._drained = Flag(holds=True)  # the kernel has taken all that was written
         self._cut = False  # the socket was closed before
         self._written = 0  # bytes, since the first that the kernel counts
         self._counted: int | None = None  # what the kernel counted before
@@ -230,7 +263,7 @@ class Driver(asyncio.BufferedProtocol):
             self.core.receive_eof(exc if isinstance(exc, OSError) else None)
             self._process()
         finally:  # whatever the application does with what comes last
-            self._cut = not self._drained.is_set()
+            self._cut = not self._drained
             self._drained.set()
             for handle in (self._timer, self._linger, self._watch):
                 if handle is not None:
@@ -258,17 +291,17 @@ class Driver(asyncio.BufferedProtocol):
 
     async def send(self, message: bytes | bytearray | memoryview | Message) -> None:
         """Send, and wait until the kernel has taken it; before, while too much waits already."""
-        while not self._writable.is_set() and self.ended is None:
+        while not self._writable and self.ended is None:
             await self._writable.wait()
         self._write(message)
-        if not self._drained.is_set():
+        if not self._drained:
             await self._drained.wait()
             if self._cut and self.ended is not None:
                 raise _not_sent(self.ended)
 
     def send_nowait(self, message: bytes | bytearray | memoryview | Message) -> None:
         """Send, if the write buffer is not above its mark."""
-        if not self._writable.is_set() and self.ended is None:
+        if not self._writable and self.ended is None:
             raise LimitError(
                 f"more than {self._limits.write_buffer} bytes wait to be sent to"
                 f" {shown(self.address)}, which reads too slowly: await send() instead, or drop"
@@ -281,14 +314,14 @@ class Driver(asyncio.BufferedProtocol):
 
         What was decided about its sender is decided again if the peer was judged again since.
         """
-        if self._messages.empty():
+        if not self._messages:
             self.judge_again()
         message = await self._messages.get()
         self.judge_again()  # it may have come long before this task had its turn
         if isinstance(self.ended, TrustLostError):
             message = self.ended
         if isinstance(message, SIPTLSError):
-            self._messages.put_nowait(message)  # for whoever asks again
+            self._messages.put(message)  # for whoever asks again
             raise message.with_traceback(None)
         self._queued -= len(message.data) + _OVERHEAD
         if self._queued <= self._limits.read_buffer // 2:
@@ -298,11 +331,10 @@ class Driver(asyncio.BufferedProtocol):
     def deliver_to(self, on_message: Callable[[Message], None]) -> None:
         """Give each message to a function from now on, first those that wait already."""
         self.on_message = on_message
-        waiting = self._messages.qsize()
-        for _ in range(waiting):
-            message = self._messages.get_nowait()
+        for _ in range(len(self._messages)):
+            message = self._messages.take()
             if isinstance(message, SIPTLSError):
-                self._messages.put_nowait(message)
+                self._messages.put(message)
                 continue
             self._queued -= len(message.data) + _OVERHEAD
             self._deliver(message)
@@ -386,7 +418,10 @@ class Driver(asyncio.BufferedProtocol):
         """Handle what has happened, write what is to be written, and set the timer."""
         while events := self.core.events():
             for event in events:
-                self._handle(event)
+                if type(event) is MessageReceived:  # as nearly all are
+                    self._deliver(event.message)
+                else:
+                    self._handle(event)
         self._flush(unasked=unasked)
         if self.core.holding is not (_LIMIT in self._paused):
             if self.core.holding:
@@ -397,14 +432,12 @@ class Driver(asyncio.BufferedProtocol):
 
     def _handle(self, event: Event) -> None:
         match event:
-            case MessageReceived(message=message):
-                self._deliver(message)
             case PeerAccepted():
                 self._accept()
             case PeerRefused(decision=decision):
                 tell_refused(decision, self.address, self._on_refused)
             case Pong():
-                _settle(self._pings.popleft())
+                _settle(self._pings.pop(0))
             case ConnectionClosed(reason=reason):
                 self._end(reason)
 
@@ -419,7 +452,7 @@ class Driver(asyncio.BufferedProtocol):
             if not isinstance(self.core.closed, TrustLostError):
                 self.on_message(self.core.up_to_date(message))
             return
-        self._messages.put_nowait(message)
+        self._messages.put(message)
         self._queued += len(message.data) + _OVERHEAD
         if self._queued > self._limits.read_buffer:
             self._pause_reading("the application")
@@ -449,9 +482,8 @@ class Driver(asyncio.BufferedProtocol):
                 waiting.set_exception(reason)
                 waiting.exception()  # whoever awaits it sees it; nobody must
         if isinstance(reason, TrustLostError):  # nothing more of what it has sent
-            while not self._messages.empty():
-                self._messages.get_nowait()
-        self._messages.put_nowait(reason)
+            self._messages.clear()
+        self._messages.put(reason)
         self._writable.set()
         self._resume_reading()
         self._flush(unasked=False)
@@ -504,7 +536,7 @@ class Driver(asyncio.BufferedProtocol):
         data = self.core.data_to_send()
         if not data or transport.is_closing() or self._half_closed:
             return
-        if unasked and not self._writable.is_set():
+        if unasked and not self._writable:
             self._unasked += len(data)
             if self._unasked > self._limits.write_buffer:
                 _log.warning(
@@ -515,15 +547,12 @@ class Driver(asyncio.BufferedProtocol):
                 return
         self._written += len(data)
         transport.write(data)
-        if not self._drained.is_set():
+        if not self._drained:
             self._hold_back(transport)
 
     def _hold_back(self, transport: asyncio.Transport) -> None:
         """If too much waits to be sent, let nobody add to it."""
-        if (
-            self._writable.is_set()
-            and transport.get_write_buffer_size() > self._limits.write_buffer
-        ):
+        if self._writable and transport.get_write_buffer_size() > self._limits.write_buffer:
             self._writable.clear()
             if self.on_message is not None:  # what it answers could not be sent
                 self._pause_reading("the peer")
@@ -540,7 +569,7 @@ class Driver(asyncio.BufferedProtocol):
         self._watch = None
         if self._has_to_wait(self._look_at_outflow):
             return
-        if self._drained.is_set() or self._transport is None:
+        if self._drained or self._transport is None:
             return
         error = self._outflow.error(self.loop.time(), *self._taken())
         if error is None:
