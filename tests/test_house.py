@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -330,3 +332,37 @@ def test_the_reason_codes_are_these() -> None:
 def test_every_public_thing_has_a_docstring() -> None:
     bare = [name for name in PUBLIC if not getattr(siptls, name).__doc__]
     assert bare == []
+
+
+# ---------------------------------------------------------------- names that are loaded when used
+
+
+def test_each_public_name_is_told_alike_to_type_checkers_and_to_python() -> None:
+    tree = ast.parse((SOURCE / "__init__.py").read_text(encoding="utf-8"))
+    (told,) = (node for node in tree.body if isinstance(node, ast.If))
+    imported = {
+        node.module: tuple(alias.name for alias in node.names)
+        for node in told.body
+        if isinstance(node, ast.ImportFrom)
+    }
+    assert imported == siptls._NAMES
+    assert sorted(siptls.__all__) == sorted({*siptls._HOMES, "__version__"})
+
+
+def test_every_public_name_is_there_and_no_other() -> None:
+    for name in siptls.__all__:
+        assert getattr(siptls, name) is not None
+        assert name in dir(siptls)
+    with pytest.raises(AttributeError, match="module 'siptls' has no attribute 'Enterprize'"):
+        siptls.Enterprize  # noqa: B018  it is what is tested
+
+
+def test_to_import_siptls_loads_nothing_that_is_not_used() -> None:
+    program = (
+        "import sys, siptls; print({'asyncio', 'attrs', 'OpenSSL'} & set(sys.modules));"
+        "siptls.Enterprise; print({'asyncio', 'OpenSSL'} & set(sys.modules))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == "set()\nset()\n"

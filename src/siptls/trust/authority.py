@@ -22,7 +22,6 @@ import warnings
 from collections.abc import Hashable, Iterable
 from datetime import datetime
 
-import certifi
 from attrs import evolve, field, frozen
 from cryptography import x509
 from cryptography.utils import CryptographyDeprecationWarning
@@ -186,6 +185,8 @@ class Authority:
         cls, *, purposes: KeyPurposes = KeyPurposes.SIP, revocation: Revocation | None = None
     ) -> Authority:
         """Give the public CAs that Mozilla trusts, as packaged by ``certifi``."""
+        import certifi  # noqa: PLC0415  it costs 10 ms, and most know their CA
+
         with warnings.catch_warnings():
             # A root of Mozilla's list has the serial number 0, which cryptography warns of. An
             # anchor is trusted for its key and its name; its serial number is never used.
