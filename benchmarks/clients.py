@@ -13,7 +13,7 @@ from OpenSSL import SSL
 from siptls import Credential
 from siptls.testing import CertificateAuthority, pem
 
-__all__ = ["MESSAGE", "Client", "context_of", "make_certificates", "message", "storm"]
+__all__ = ["MESSAGE", "OPTIONS", "Client", "context_of", "make_certificates", "message", "storm"]
 
 BOTH = ("serverAuth", "clientAuth")  # Python's ssl takes no others
 
@@ -36,12 +36,27 @@ def message(size: int) -> bytes:
 
 
 MESSAGE = message(600)
+OPTIONS = (
+    b"OPTIONS sip:contoso.com SIP/2.0\r\n"
+    b"Via: SIP/2.0/TLS home.contoso.com:5061;branch=z9hG4bK776asdhds\r\n"
+    b"Max-Forwards: 70\r\n"
+    b"From: Alice <sip:alice@contoso.com>;tag=1928301774\r\n"
+    b"To: Bob <sip:bob@contoso.com>\r\n"
+    b"Call-ID: a84b4c76e66710@home.contoso.com\r\n"
+    b"CSeq: 314159 OPTIONS\r\n"
+    b"Content-Length: 0\r\n\r\n"
+)
 
 
-def make_certificates(folder: Path, count: int = 1) -> list[Credential]:
-    """Write what the servers need, and give so many clients' credentials, each a chain of two."""
+def make_certificates(
+    folder: Path, count: int = 1, *, intermediate: bool = True
+) -> list[Credential]:
+    """Write what the servers need, and give so many clients' credentials.
+
+    Each is a chain of two, or of one without the intermediate CA.
+    """
     ca = CertificateAuthority("Benchmark CA", seed="bench")
-    middle = ca.intermediate("Benchmark Issuing CA")
+    middle = ca.intermediate("Benchmark Issuing CA") if intermediate else ca
     (folder / "ca.pem").write_bytes(ca.pem)
     (folder / "server.pem").write_bytes(pem(middle.issue("sip:contoso.com", purposes=BOTH)))
     return [
@@ -106,16 +121,29 @@ class Client:
                     got += len(self.tls.recv(65536))
         return got
 
-    def echo(self, count: int, window: int, sent: bytes) -> None:
-        """Send messages, so many at a time, and wait for each echo."""
+    def echo(self, count: int, window: int, sent: bytes, answer: int = 0) -> None:
+        """Send messages, so many at a time, and wait for an answer to each.
+
+        Args:
+            count: Messages in all.
+            window: Messages that are sent and not yet answered.
+            sent: Each of them.
+            answer: Bytes of each answer; 0 if it is the message itself.
+        """
+        size = answer or len(sent)
         left, missing = count, 0
         while left or missing > 0:
-            batch = min(left, window - -(-missing // len(sent)))
+            batch = min(left, window - -(-missing // size))
             if batch:
                 self.send(sent, batch)
                 left -= batch
-                missing += batch * len(sent)
+                missing += batch * size
             missing -= self.receive()
+
+    def answer_size(self, sent: bytes) -> int:
+        """How many bytes answer a message: of one and the same server it is always as many."""
+        self.send(sent, 1)
+        return self.receive()
 
     def close(self) -> None:
         """Close in order."""

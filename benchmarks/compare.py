@@ -2,12 +2,14 @@
 
 Every server is a process of its own, and so are the clients: this one. What is compared is measured
 in turn; a figure is per CPU second of the *server's* process, and the result is the median of the
-ratios of neighbours. ``--quick`` runs each part once and small, to see that it runs.
+ratios of neighbours. ``--quick`` runs each part once and small, to see that it runs; and
+``--plot FILE`` draws the ratios as SVG.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import platform
 import ssl
 import statistics
@@ -18,13 +20,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import OpenSSL
+import OpenSSL.SSL
 from attrs import frozen
-from clients import MESSAGE, Client, context_of, make_certificates, message, storm
+from clients import MESSAGE, OPTIONS, Client, context_of, make_certificates, message, storm
 from cryptography.x509.verification import PolicyBuilder, Store
-from rounds import Ratio, Server, in_turn, serving
+from rounds import KAMAILIO, Kamailio, Ratio, Server, in_turn, kamailio, serving
 
 from siptls import Authority, Enterprise, Evidence, MessageFramer, Role
+from siptls.wire.memory import Memory
 
 QUICK = "--quick" in sys.argv
 ROUNDS = 1 if QUICK else 9
@@ -38,7 +41,7 @@ class Row:
     what: str
     baseline: str
     ours: str
-    ratio: str
+    ratio: Ratio | str = ""
 
     def __str__(self) -> str:
         return f"| {self.what} | {self.baseline} | {self.ours} | {self.ratio} |"
@@ -47,10 +50,10 @@ class Row:
 def row(what: str, ratio: Ratio, form: str = "{:,.0f}") -> Row:
     """Make a line of what was measured."""
     first, second = statistics.median(ratio.baseline), statistics.median(ratio.ours)
-    return Row(what, form.format(first), form.format(second), str(ratio))
+    return Row(what, form.format(first), form.format(second), ratio)
 
 
-def per_cpu_second(server: Server, work: Callable[[], int]) -> float:
+def per_cpu_second(server: Server | Kamailio, work: Callable[[], int]) -> float:
     """How much work a server does in a second of its CPU."""
     before = server.ask("cpu")
     done = work()
@@ -81,6 +84,27 @@ def messages(folder: Path, kind: str, window: int, *, against: str = BASELINE) -
         return ratio
 
 
+def options(folder: Path, window: int) -> Ratio:
+    """Answers to OPTIONS per server CPU second, beside Kamailio."""
+    (credential,) = make_certificates(folder)
+    count = 200 if QUICK else 20_000
+    with kamailio(folder) as first, serving("siptls, OPTIONS", folder) as second:
+        ends = {one: Client(one.port, context_of(credential)) for one in (first, second)}
+        sizes = {one: end.answer_size(OPTIONS) for one, end in ends.items()}
+
+        def measure(server: Server | Kamailio) -> float:
+            def work() -> int:
+                ends[server].echo(count, window, OPTIONS, sizes[server])
+                return count
+
+            return per_cpu_second(server, work)
+
+        ratio = in_turn(lambda: measure(first), lambda: measure(second), ROUNDS)
+        for end in ends.values():
+            end.close()
+        return ratio
+
+
 def handshakes(folder: Path, kind: str, *, known: bool, against: str = BASELINE) -> Ratio:
     """Full mutual handshakes per server CPU second, each with an echo."""
     count = 5 if QUICK else 60
@@ -104,7 +128,7 @@ def handshakes(folder: Path, kind: str, *, known: bool, against: str = BASELINE)
 
 def memory(folder: Path, kind: str, *, large: bool) -> float:
     """KiB for each idle connection."""
-    (credential,) = make_certificates(folder)
+    (credential,) = make_certificates(folder, intermediate=False)
     count = 20 if QUICK else 2_000
     context = context_of(credential)
     with serving(kind, folder) as server:
@@ -119,19 +143,23 @@ def memory(folder: Path, kind: str, *, large: bool) -> float:
     return used
 
 
-def lateness(folder: Path, kind: str) -> tuple[float, float]:
-    """How late the loop is while 200 shake hands at once (ms), and handshakes a second."""
+def lateness(folder: Path) -> tuple[list[float], list[float], Ratio]:
+    """How late each loop is while 200 shake hands at once (ms), and the handshakes a second."""
     count = 20 if QUICK else 200
     contexts = [context_of(one) for one in make_certificates(folder, count)]
-    late, rates = [], []
-    with serving(kind, folder, "late") as server:
-        for _ in range(max(3, ROUNDS // 2)):
-            server.ask("late")
-            begin = time.perf_counter()
-            storm(server.port, contexts)
-            rates.append(count / (time.perf_counter() - begin))
-            late.append(server.ask("late"))
-    return statistics.median(late), statistics.median(rates)
+    late: dict[Server, list[float]] = {}
+
+    def measure(server: Server) -> float:
+        server.ask("late")
+        begin = time.perf_counter()
+        storm(server.port, contexts)
+        rate = count / (time.perf_counter() - begin)
+        late.setdefault(server, []).append(server.ask("late"))
+        return rate
+
+    with serving(BASELINE, folder, "late") as first, serving("siptls", folder, "late") as second:
+        ratio = in_turn(lambda: measure(first), lambda: measure(second), max(1, ROUNDS // 2))
+        return late[first], late[second], ratio
 
 
 # ---------------------------------------------------------------- in this process
@@ -145,8 +173,8 @@ def each(work: Callable[[], object], count: int) -> float:
     return (time.process_time() - begin) / count * 1e6
 
 
-def decisions(folder: Path) -> Ratio:
-    """A decision about a chain of three, beside cryptography's verifier alone."""
+def decisions(folder: Path, *, known: bool) -> Ratio:
+    """A decision about a chain of three, in us, beside cryptography's verifier alone."""
     (credential,) = make_certificates(folder)
     authority = Authority.from_pem("CA", folder / "ca.pem")
     policy = Enterprise(["contoso.com"], authority)
@@ -154,9 +182,10 @@ def decisions(folder: Path) -> Ratio:
     verifier = PolicyBuilder().store(Store(list(authority.anchors))).time(shown.now)
     leaf, *middle = credential.chain
     count = 5 if QUICK else 200
+    judge = Memory(policy).judge if known else policy.evaluate
 
     def decide() -> object:
-        return policy.evaluate(Evidence(shown.chain, Role.CLIENT, now=shown.now))
+        return judge(Evidence(shown.chain, Role.CLIENT, now=shown.now))
 
     def verify() -> object:
         return verifier.build_client_verifier().verify(leaf, middle)
@@ -178,19 +207,19 @@ def framing() -> float:
     return statistics.median(times)
 
 
-def import_time() -> float:
-    """Milliseconds that siptls takes to import, beyond asyncio and ssl."""
-
-    def took(modules: str) -> float:
-        clock = "time.perf_counter()"
-        program = f"import time; t = {clock}; import {modules}; print({clock} - t)"
-        done = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+def import_time(statement: str) -> float:
+    """Milliseconds that an import takes, beyond asyncio and ssl."""
+    clock = "time.perf_counter()"
+    program = f"import asyncio, ssl, time; t = {clock}; {statement}; print({clock} - t)"
+    times = [
+        float(
+            subprocess.run(
+                [sys.executable, "-c", program], capture_output=True, text=True, check=True
+            ).stdout
         )
-        return float(done.stdout) * 1e3
-
-    pairs = [(took("asyncio, ssl"), took("asyncio, ssl, siptls")) for _ in range(max(3, ROUNDS))]
-    return statistics.median(b - a for a, b in pairs)
+        for _ in range(max(3, ROUNDS))
+    ]
+    return statistics.median(times) * 1e3
 
 
 # ---------------------------------------------------------------- the table
@@ -205,28 +234,51 @@ def main() -> None:
     """Measure, and print the table line by line."""
     print(
         f"Python {platform.python_version()} with {ssl.OPENSSL_VERSION}; pyOpenSSL"
-        f" {OpenSSL.__version__}; {ROUNDS} rounds\n"
+        f" {OpenSSL.__version__} with {openssl_version()}; {os.cpu_count()} cores, {ROUNDS} rounds"
+        "\n"
     )
     print(f"| what | {BASELINE} | siptls | ratio: median [range] |\n|---|---|---|---|")
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        rows: list[Callable[[], Row]] = [
-            lambda: row("echo, window 32", messages(folder, "siptls", 32)),
-            lambda: row("the same, async for", messages(folder, "siptls, async for", 32)),
-            lambda: row("echo, one at a time", messages(folder, "siptls", 1)),
-            *([lambda: on_uvloop(folder)] if has_uvloop() else []),
-            lambda: row("echo, window 32, beside threads", beside_threads(folder)),
-            lambda: row("handshakes, new chains", handshakes(folder, "siptls", known=False)),
-            lambda: row("handshakes, known chain", handshakes(folder, "siptls", known=True)),
-            lambda: memory_row(folder, large=False),
-            lambda: memory_row(folder, large=True),
-            lambda: late_row(folder),
-            lambda: row("a decision in us, beside the verifier", decisions(folder), "{:.0f}"),
-            lambda: Row("framing, messages/s", "", f"{framing():,.0f}", ""),
-            lambda: Row("import, ms beyond asyncio and ssl", "", f"{import_time():.0f}", ""),
-        ]
-        for make in rows:
-            print(make(), flush=True)
+        for make in parts(Path(name)):
+            rows.append(make())
+            print(rows[-1], flush=True)
+    if "--plot" in sys.argv:
+        from plot import plot  # noqa: PLC0415  matplotlib is needed only here
+
+        ratios = [(one.what, one.ratio) for one in rows if isinstance(one.ratio, Ratio)]
+        plot(Path(sys.argv[sys.argv.index("--plot") + 1]), "higher is better", ratios)
+
+
+def parts(folder: Path) -> list[Callable[[], Row]]:
+    """All lines, each to be measured when it is called."""
+    server = "from siptls import Authority, Credential, Enterprise, MTLSServerTransport"
+    return [
+        lambda: row("echo, window 32", messages(folder, "siptls", 32)),
+        lambda: row("the same, async for", messages(folder, "siptls, async for", 32)),
+        lambda: row("echo, one at a time", messages(folder, "siptls", 1)),
+        *([lambda: on_uvloop(folder)] if has_uvloop() else []),
+        lambda: row("echo, window 32, beside threads", beside_threads(folder)),
+        *(
+            [lambda: row("OPTIONS, window 32, beside Kamailio", options(folder, 32))]
+            * has_kamailio()
+        ),
+        lambda: row("handshakes, new chains", handshakes(folder, "siptls", known=False)),
+        lambda: row("handshakes, known chain", handshakes(folder, "siptls", known=True)),
+        lambda: memory_row(folder, large=False),
+        lambda: memory_row(folder, large=True),
+        lambda: late_row(folder),
+        lambda: decision_row(folder, known=False),
+        lambda: decision_row(folder, known=True),
+        lambda: Row("framing, messages/s", "", f"{framing():,.0f}"),
+        lambda: Row("import siptls, ms", "", f"{import_time('import siptls'):.0f}"),
+        lambda: Row("import of what a server needs, ms", "", f"{import_time(server):.0f}"),
+    ]
+
+
+def has_kamailio() -> bool:
+    """Whether it is installed."""
+    return KAMAILIO is not None
 
 
 def on_uvloop(folder: Path) -> Row:
@@ -240,22 +292,34 @@ def beside_threads(folder: Path) -> Ratio:
     return messages(folder, "siptls", 32, against="threads")
 
 
+def decision_row(folder: Path, *, known: bool) -> Row:
+    """The line of a decision: what is compared is the verifier, and less is better."""
+    ratio = decisions(folder, known=known)
+    first, second = statistics.median(ratio.baseline), statistics.median(ratio.ours)
+    what = f"a decision in us, {'known' if known else 'new'} chain, beside the verifier"
+    return Row(what, f"{first:.0f}", f"{second:.0f}", f"{ratio} (less is better)")
+
+
 def memory_row(folder: Path, *, large: bool) -> Row:
     """The line of memory."""
     what = "KiB for an idle connection" + (", after 16 KiB each way" if large else "")
     first, second = (memory(folder, kind, large=large) for kind in (BASELINE, "siptls"))
-    return Row(what, f"{first:.1f}", f"{second:.1f}", f"{second / first:.2f}")
+    return Row(what, f"{first:.1f}", f"{second:.1f}", f"{second / first:.2f} (less is better)")
 
 
 def late_row(folder: Path) -> Row:
     """The line of the storm."""
-    (late, rate), (our_late, our_rate) = (lateness(folder, kind) for kind in (BASELINE, "siptls"))
-    return Row(
-        "p99 lateness in ms (handshakes/s) in a storm",
-        f"{late:.1f} ({rate:.0f})",
-        f"{our_late:.1f} ({our_rate:.0f})",
-        f"rate {our_rate / rate:.2f}",
-    )
+    late, ours, ratio = lateness(folder)
+    figures = [
+        f"{statistics.median(rates):.0f} ({statistics.median(ms):.1f} ms late)"
+        for rates, ms in ((ratio.baseline, late), (ratio.ours, ours))
+    ]
+    return Row("handshakes/s in a storm (p99 lateness of the loop)", *figures, ratio)
+
+
+def openssl_version() -> str:
+    """OpenSSL as pyOpenSSL has it."""
+    return OpenSSL.SSL.OpenSSL_version(OpenSSL.SSL.OPENSSL_VERSION).decode()
 
 
 if __name__ == "__main__":

@@ -30,7 +30,6 @@ from siptls import (
     MTLSServerTransport,
 )
 
-KINDS = ["siptls", "siptls, async for", "streams", "siptls, uvloop", "streams, uvloop", "threads"]
 _LENGTH = re.compile(rb"\r\n(?:content-length|l)[ \t]*:[ \t]*(\d+)", re.IGNORECASE)
 _TICK = 0.001
 
@@ -49,6 +48,11 @@ async def echo_each(connection: Connection) -> None:
         await connection.send(message)
 
 
+def answer_message(connection: Connection, message: Message) -> None:
+    """What Kamailio does here, too."""
+    connection.send_nowait(message.reply(200, "OK"))
+
+
 async def serve_siptls(folder: Path, kind: str) -> int:
     """Serve with siptls."""
     policy = Enterprise(["contoso.com"], Authority.from_pem("CA", folder / "ca.pem"))
@@ -57,7 +61,8 @@ async def serve_siptls(folder: Path, kind: str) -> int:
     if kind == "siptls, async for":
         server = MTLSServerTransport(ours, policy, echo_each, limits=limits)
     else:
-        server = MTLSServerTransport(ours, policy, on_message=echo_message, limits=limits)
+        answer = answer_message if kind == "siptls, OPTIONS" else echo_message
+        server = MTLSServerTransport(ours, policy, on_message=answer, limits=limits)
     await server.listen("127.0.0.1", 0)
     _kept.append(server)
     return server.addresses[0][1]

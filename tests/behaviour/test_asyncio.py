@@ -353,6 +353,7 @@ async def test_a_client_that_is_cut_off_is_no_fault_of_the_handler(
         await seen.wait()
         peer.sock_shutdown(socket.SHUT_RDWR)
         peer.close()
+        await until(lambda: not server.transport._drivers)
     assert "Traceback" not in caplog.text
     assert "cut off" in caplog.text
 
