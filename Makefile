@@ -52,6 +52,7 @@ conformance: $(TOOLS)
 	$(BIN)/python -m pytest tests/conformance $(ARGS)
 
 bench: $(PACKAGE)
+	$(BIN)/pip install --quiet --group bench
 	$(BIN)/python benchmarks/compare.py $(ARGS)
 	$(BIN)/python benchmarks/federation.py
 

@@ -187,6 +187,8 @@ def decisions(folder: Path, *, known: bool) -> Ratio:
     def decide() -> object:
         return judge(Evidence(shown.chain, Role.CLIENT, now=shown.now))
 
+    decide()  # now it is known, if it is to be
+
     def verify() -> object:
         return verifier.build_client_verifier().verify(leaf, middle)
 

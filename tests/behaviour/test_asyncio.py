@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from impostors import CONTOSO, FABRIKAM, REFUSED, WELCOME, Visitor, name_of, policy
-from network import ENTERPRISE, OURS, answer, client, opened, raw_tls, serving
+from network import ENTERPRISE, OURS, answer, client, opened, raw_tls, serving, until
 from sip import request
 
 from siptls import (

@@ -870,3 +870,14 @@ def test_a_peer_authorizes_a_message_and_what_was_read_from_it() -> None:
         decision = one.authorize(message)
         assert (decision.code, decision.by) == (code, "peer")
         assert decision == one.authorize_claims(Claims.of(message))
+
+
+def test_a_decision_is_about_what_is_shown_anew() -> None:
+    shown = Evidence([], Role.CLIENT, now=NOW)
+    later = evolve(shown, address=("192.0.2.7", 5061))
+    part = Decision.refuse("mine", "no", by="part", evidence=shown, advice="wait")
+    whole = Decision.refuse("mine", "no", by="whole", parts=[part], evidence=shown, advice="wait")
+    again = whole.about(later)
+    assert again == whole
+    assert (again.evidence, again.parts[0].evidence) == (later, later)
+    assert again.advice == "wait"

@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import pytest
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, frozen
 from certificates import NOW, SECOND, YEAR, Made, make_ca, make_leaf, show
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from siptls import (
-    AnyDomain,
     Authority,
-    Blocked,
     Code,
     Combinable,
-    CombinableCondition,
     Decision,
-    Discovery,
     Enterprise,
     Evidence,
-    Federation,
-    Partner,
-    Peer,
     Pinned,
     ReferenceIdentity,
-    Revocation,
     Role,
-    Shadow,
-    TrustedServers,
     TrustPolicy,
 )
-from siptls.trust.policy import AllOf, AnyOf, Restricted, state_of, states_of
 from siptls.wire import memory as memories
 from siptls.wire.memory import Memory
 
@@ -252,92 +241,3 @@ def test_a_long_chain_is_not_kept(
 def test_the_limits_are_kept_before_the_policy_is_asked(counting: Counting, leaf: Made) -> None:
     decision = Memory(counting).judge(evolve(show(leaf), max_chain=10))
     assert (decision.code, decision.by, counting.asked) == (Code.PATH_LIMIT, "TLS", 0)
-
-
-# ---------------------------------------------------------------- states
-
-
-class Source:
-    """A source of revocation without a state."""
-
-    def known(self, *_: Any) -> Iterable[bytes]:
-        return []
-
-
-class Learned(Source):
-    """One with a state."""
-
-    def __init__(self, state: int) -> None:
-        self.state = state
-
-
-@frozen
-class Asks(CombinableCondition):
-    """A condition of somebody else."""
-
-    def check(self, peer: Peer, evidence: Evidence, /) -> Decision:
-        return Decision.accept(peer, "yes", evidence=evidence)
-
-
-@define
-class Noted(Enterprise):
-    """One that decides by itself, and inherits what it does not look at."""
-
-    noted: list[str] = field(factory=list, hash=False)
-
-    def evaluate(self, evidence: Evidence, /) -> Decision:
-        return super().evaluate(evidence)
-
-
-def test_policies_tell_the_state_of_what_they_ask(root: Made) -> None:
-    still = authority_of(root)
-    silent = authority_of(root, revocation=Revocation(source=Source()))
-    learned = Learned(1)
-    moving = authority_of(root, revocation=Revocation(source=learned))
-    for make in (
-        lambda authority: Enterprise(["contoso.com"], authority),
-        lambda authority: Partner(["contoso.com"], authority),
-        AnyDomain,
-        lambda authority: Federation([Partner(["contoso.com"], authority)]),
-        lambda authority: Federation.open(authority, own=["example.com"]),
-        lambda authority: Discovery(authority, own=["example.com"]),
-        lambda authority: Enterprise(["a.example"], still) | Enterprise(["b.example"], authority),
-        lambda authority: Enterprise(["contoso.com"], authority) & Blocked(["evil.example"]),
-    ):
-        assert state_of(make(still)) is not None
-        assert state_of(make(silent)) is None
-        before = state_of(make(moving))
-        learned.state += 1
-        assert state_of(make(moving)) != before is not None
-
-
-def test_conditions_and_pins_have_none_that_changes() -> None:
-    pinned = Pinned({"contoso.com": ["sha256:" + "0" * 64]})
-    for part in (Blocked(["evil.example"]), TrustedServers(["home.contoso.com"]), pinned):
-        assert state_of(part) == ()
-    with pytest.raises(TypeError):
-        pinned.pins["contoso.com"] = frozenset()  # type: ignore[index]  # it must not change
-    servers = TrustedServers(["home.contoso.com"], relays={"home.contoso.com": ["a.example"]})
-    with pytest.raises(TypeError):
-        servers.relays["home.contoso.com"] = frozenset()  # type: ignore[index]  # nor may this
-
-
-def test_who_does_not_tell_makes_all_of_it_silent(root: Made) -> None:
-    still = Enterprise(["contoso.com"], authority_of(root))
-    listed = TrustedServers(["home.contoso.com"])
-    assert state_of(Asks()) is None
-    assert state_of(AllOf([listed, Asks()])) is None
-    assert state_of(Restricted(still, Asks())) is None
-    assert state_of(AnyOf([still, Shadow(still, still)])) is None
-    assert state_of(AllOf([listed, listed])) is not None
-    assert states_of([still, object()]) is None
-
-
-def test_who_decides_by_himself_does_not_inherit_a_state(root: Made) -> None:
-    noted = Noted(["contoso.com"], authority_of(root))
-    assert state_of(noted) is None
-
-    class Plain(Enterprise):
-        """Adds nothing that decides."""
-
-    assert state_of(Plain(["contoso.com"], authority_of(root))) == ()

@@ -11,20 +11,23 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from attrs import field, frozen
+from attrs import define, field, frozen
 from certificates import NOW, YEAR, Made, make_ca, make_leaf, show
 from hypothesis import given
 from hypothesis import strategies as st
 
 from siptls import (
+    AnyDomain,
     Authority,
     BelievedName,
+    Blocked,
     Code,
     Combinable,
     CombinableCondition,
     Condition,
     ConfigurationError,
     Decision,
+    Discovery,
     Enterprise,
     Evidence,
     Federation,
@@ -33,8 +36,11 @@ from siptls import (
     NameRules,
     Partner,
     Peer,
+    Pinned,
     ReferenceIdentity,
+    Revocation,
     Role,
+    Shadow,
     TrafficLimits,
     Trust,
     TrustedServers,
@@ -43,7 +49,16 @@ from siptls import (
 from siptls.arguments import kind_of
 from siptls.testing import CertificateAuthority
 from siptls.trust.fault import Fault
-from siptls.trust.policy import AllOf, AnyOf, Restricted, authorities_of, judge, require_policy
+from siptls.trust.policy import (
+    AllOf,
+    AnyOf,
+    Restricted,
+    authorities_of,
+    judge,
+    require_policy,
+    state_of,
+    states_of,
+)
 
 # ---------------------------------------------------------------- policies of our own
 
@@ -1011,3 +1026,102 @@ def test_the_rights_of_a_condition_are_given_if_every_one_holds() -> None:
     peer = Restricted(Restricted(policy, gives), Looks()).evaluate(EVIDENCE).peer
     assert peer is not None
     assert peer.trusted_server
+
+
+# ---------------------------------------------------------------- what else decisions depend on
+
+
+@pytest.fixture(scope="module")
+def root() -> Made:
+    return make_ca("Contoso CA")
+
+
+def contoso(root: Made, **more: Any) -> Authority:
+    """Give an authority of a root."""
+    return Authority("Contoso CA", [root.certificate], **more)
+
+
+class Source:
+    """A source of revocation without a state."""
+
+    def known(self, *_: Any) -> Iterable[bytes]:
+        return []
+
+
+class Learned(Source):
+    """One with a state."""
+
+    def __init__(self, state: int) -> None:
+        self.state = state
+
+
+@frozen
+class Asks(CombinableCondition):
+    """A condition of somebody else."""
+
+    def check(self, peer: Peer, evidence: Evidence, /) -> Decision:
+        return Decision.accept(peer, "yes", evidence=evidence)
+
+
+@define
+class Noted(Enterprise):
+    """One that decides by itself, and inherits what it does not look at."""
+
+    noted: list[str] = field(factory=list, hash=False)
+
+    def evaluate(self, evidence: Evidence, /) -> Decision:
+        return super().evaluate(evidence)
+
+
+def test_policies_tell_the_state_of_what_they_ask(root: Made) -> None:
+    still = contoso(root)
+    silent = contoso(root, revocation=Revocation(source=Source()))
+    learned = Learned(1)
+    moving = contoso(root, revocation=Revocation(source=learned))
+    for make in (
+        lambda authority: Enterprise(["contoso.com"], authority),
+        lambda authority: Partner(["contoso.com"], authority),
+        AnyDomain,
+        lambda authority: Federation([Partner(["contoso.com"], authority)]),
+        lambda authority: Federation.open(authority, own=["example.com"]),
+        lambda authority: Discovery(authority, own=["example.com"]),
+        lambda authority: Enterprise(["a.example"], still) | Enterprise(["b.example"], authority),
+        lambda authority: Enterprise(["contoso.com"], authority) & Blocked(["evil.example"]),
+    ):
+        assert state_of(make(still)) is not None
+        assert state_of(make(silent)) is None
+        before = state_of(make(moving))
+        learned.state += 1
+        assert state_of(make(moving)) != before is not None
+
+
+def test_conditions_and_pins_have_none_that_changes() -> None:
+    pinned = Pinned({"contoso.com": ["sha256:" + "0" * 64]})
+    for part in (Blocked(["evil.example"]), TrustedServers(["home.contoso.com"]), pinned):
+        assert state_of(part) == ()
+    with pytest.raises(TypeError):
+        pinned.pins["contoso.com"] = frozenset()  # type: ignore[index]  # it must not change
+    servers = TrustedServers(["home.contoso.com"], relays={"home.contoso.com": ["a.example"]})
+    with pytest.raises(TypeError):
+        servers.relays["home.contoso.com"] = frozenset()  # type: ignore[index]  # nor may this
+
+
+def test_who_does_not_tell_makes_all_of_it_silent(root: Made) -> None:
+    still = Enterprise(["contoso.com"], contoso(root))
+    listed = TrustedServers(["home.contoso.com"])
+    assert state_of(Asks()) is None
+    assert state_of(AllOf([listed, Asks()])) is None
+    assert state_of(Restricted(still, Asks())) is None
+    assert state_of(AnyOf([still, Shadow(still, still)])) is None
+    assert state_of(AllOf([listed, listed])) is not None
+    assert states_of([still, object()]) is None
+
+
+def test_who_decides_by_himself_does_not_inherit_a_state(root: Made) -> None:
+    noted = Noted(["contoso.com"], contoso(root))
+    assert state_of(noted) is None
+
+    class Plain(Enterprise):
+        """Adds nothing that decides."""
+
+    assert state_of(Plain(["contoso.com"], contoso(root))) == ()
