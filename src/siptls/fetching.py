@@ -111,16 +111,10 @@ class FetchingSource:
             refresh=timedelta(seconds=refresh), max_entries=max_entries, max_size=cache_size
         )
         self._told: set[str] = set()
-        self._news = 0
         self._queue: dict[Want, None] = {}  # in their order
         self._at_work: Want | None = None
         self._closed = False
         self._thread: threading.Thread | None = None
-
-    @property
-    def state(self) -> int:
-        """How often something new has come: who was accepted before is judged anew."""
-        return self._news
 
     def known(self, certificate: x509.Certificate, issuer: x509.Certificate) -> list[Found]:
         """Give what is in the cache about a certificate, and have the rest fetched later."""
@@ -285,9 +279,7 @@ class FetchingSource:
         if answer is None or answer.status is Status.UNKNOWN:
             raise ValueError("it is about another one" if answer is None else answer.told)
         with self._changed:
-            is_new = self._cache.keep(question, want, found, answer.until, now)
-            self._news += is_new
-            return is_new
+            return self._cache.keep(question, want, found, answer.until, now)
 
     def _ask(self, question: Question, want: Want) -> Found:
         place, target = read_url(question.url)

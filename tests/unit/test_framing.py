@@ -245,11 +245,28 @@ def test_a_length_that_folds_into_the_start_line_is_not_passed_over() -> None:
 @given(
     st.lists(
         st.sampled_from(
-            ["l", "Content-Length", ":", " ", "\t", "\r\n", "\r\n ", "0", "5", "\r\nl: 0", "\r\nS"]
+            [
+                *(
+                    "l",
+                    "Content-Length",
+                    ":",
+                    " ",
+                    "\t",
+                    "\r\n",
+                    "\r\n ",
+                    "0",
+                    "5",
+                    "\r\nl: 0",
+                    "\r\nS",
+                ),
+                *("\r", "\n", "\0", "\r\nContent-Length: 5", "\nContent-Length: 5"),
+            ]
         ),
         max_size=12,
     )
 )
+@example(["\r\nS: a\rContent-Length: 5", "\n", "X: y", "\r\nContent-Length: 0"])
+@example(["\r\nS: a", "\r", "\n", "\r\nContent-Length: 0"])
 @example(["\r\nContent-Length", "\r\n ", ":", "5", "\r\nl: 0"])
 @example(["\r\n ", "l", ":", "5", "\r\nl: 0"])
 @example(["\r\nS", ":", "\r\n ", "\r\n ", "l", ":", "5", "\r\nl: 0"])

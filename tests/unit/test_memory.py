@@ -54,10 +54,10 @@ def again(evidence: Evidence) -> Evidence:
 
 @define
 class Counting(Combinable):
-    """Decides as another policy, and counts how often it is asked; its state is what it is."""
+    """Decides as another policy, and counts how often it is asked; its answers are remembered."""
 
     policy: TrustPolicy
-    state: Hashable | None = ()
+    remembered_under: Hashable | None = ()
     asked: int = 0
 
     def evaluate(self, evidence: Evidence, /) -> Decision:
@@ -161,7 +161,7 @@ def test_it_is_forgotten_when_a_date_comes(
 def test_it_is_forgotten_with_the_status_that_it_rests_on(leaf: Made) -> None:
     @frozen
     class UntilSoon:
-        state = ()
+        remembered_under = ()
         policy: TrustPolicy
 
         def evaluate(self, evidence: Evidence, /) -> Decision:
@@ -176,10 +176,10 @@ def test_it_is_forgotten_with_the_status_that_it_rests_on(leaf: Made) -> None:
     assert counting.asked == 2
 
 
-def test_it_is_forgotten_when_the_state_is_another(counting: Counting, leaf: Made) -> None:
+def test_what_it_is_remembered_under_may_end_it(counting: Counting, leaf: Made) -> None:
     memory, shown = Memory(counting), show(leaf)
     memory.judge(shown)
-    counting.state = "something new is known"
+    counting.remembered_under = "something new is known"
     memory.judge(again(shown))
     memory.judge(again(shown))
     assert counting.asked == 2
@@ -187,9 +187,9 @@ def test_it_is_forgotten_when_the_state_is_another(counting: Counting, leaf: Mad
 
 def test_what_is_learned_while_it_decides_counts(root: Made, leaf: Made) -> None:
     class Learning(Counting):
-        """Its state changes between its reading of it and its answer."""
+        """It learns something between saying so and its answer."""
 
-        state = property(lambda self: self.asked)
+        remembered_under = property(lambda self: self.asked)
 
         def evaluate(self, evidence: Evidence, /) -> Decision:
             return super().evaluate(evidence)
@@ -202,10 +202,8 @@ def test_what_is_learned_while_it_decides_counts(root: Made, leaf: Made) -> None
     assert learning.asked == 3
 
 
-def test_a_policy_that_does_not_tell_its_state_is_asked_each_time(
-    counting: Counting, leaf: Made
-) -> None:
-    counting.state = None
+def test_a_policy_that_does_not_say_so_is_asked_each_time(counting: Counting, leaf: Made) -> None:
+    counting.remembered_under = None
     memory, shown = Memory(counting), show(leaf)
     for _ in range(3):
         assert memory.judge(again(shown)).accepted

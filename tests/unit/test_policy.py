@@ -53,11 +53,11 @@ from siptls.trust.policy import (
     AllOf,
     AnyOf,
     Restricted,
+    all_remembered_under,
     authorities_of,
     judge,
+    remembered_under,
     require_policy,
-    state_of,
-    states_of,
 )
 
 # ---------------------------------------------------------------- policies of our own
@@ -1041,20 +1041,6 @@ def contoso(root: Made, **more: Any) -> Authority:
     return Authority("Contoso CA", [root.certificate], **more)
 
 
-class Source:
-    """A source of revocation without a state."""
-
-    def known(self, *_: Any) -> Iterable[bytes]:
-        return []
-
-
-class Learned(Source):
-    """One with a state."""
-
-    def __init__(self, state: int) -> None:
-        self.state = state
-
-
 @frozen
 class Asks(CombinableCondition):
     """A condition of somebody else."""
@@ -1073,11 +1059,10 @@ class Noted(Enterprise):
         return super().evaluate(evidence)
 
 
-def test_policies_tell_the_state_of_what_they_ask(root: Made) -> None:
+def test_acceptances_are_remembered_where_nobody_asks_for_revocation(root: Made) -> None:
     still = contoso(root)
-    silent = contoso(root, revocation=Revocation(source=Source()))
-    learned = Learned(1)
-    moving = contoso(root, revocation=Revocation(source=learned))
+    off = contoso(root, revocation=Revocation(mode="off"))
+    asking = contoso(root, revocation=Revocation(mode="soft"))
     for make in (
         lambda authority: Enterprise(["contoso.com"], authority),
         lambda authority: Partner(["contoso.com"], authority),
@@ -1088,17 +1073,45 @@ def test_policies_tell_the_state_of_what_they_ask(root: Made) -> None:
         lambda authority: Enterprise(["a.example"], still) | Enterprise(["b.example"], authority),
         lambda authority: Enterprise(["contoso.com"], authority) & Blocked(["evil.example"]),
     ):
-        assert state_of(make(still)) is not None
-        assert state_of(make(silent)) is None
-        before = state_of(make(moving))
-        learned.state += 1
-        assert state_of(make(moving)) != before is not None
+        assert remembered_under(make(still)) == remembered_under(make(off)) is not None
+        assert remembered_under(make(asking)) is None
 
 
-def test_conditions_and_pins_have_none_that_changes() -> None:
+def test_a_partner_of_ones_own_is_asked_each_time_what_it_is_remembered_under(root: Made) -> None:
+    class Learning(Partner):
+        """It says the same as a `Partner` at first."""
+
+        known = ()
+
+        @property
+        def remembered_under(self) -> Any:
+            return Learning.known
+
+    federation = Federation([Learning(["contoso.com"], contoso(root))])
+    before = remembered_under(federation)
+    Learning.known = (1,)  # type: ignore[assignment]  # it has learned something
+    assert remembered_under(federation) != before
+
+
+def test_what_fails_to_say_so_is_not_remembered(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, logger="siptls")
+
+    class Broken(Enterprise):
+        """Its database is gone."""
+
+        @property
+        def remembered_under(self) -> Any:
+            raise OSError("gone")
+
+    broken = Broken(["contoso.com"], contoso(make_ca("Contoso CA")))
+    assert remembered_under(broken) is None
+    assert "remembered_under failed" in caplog.text
+
+
+def test_conditions_and_pins_never_change() -> None:
     pinned = Pinned({"contoso.com": ["sha256:" + "0" * 64]})
     for part in (Blocked(["evil.example"]), TrustedServers(["home.contoso.com"]), pinned):
-        assert state_of(part) == ()
+        assert remembered_under(part) == ()
     with pytest.raises(TypeError):
         pinned.pins["contoso.com"] = frozenset()  # type: ignore[index]  # it must not change
     servers = TrustedServers(["home.contoso.com"], relays={"home.contoso.com": ["a.example"]})
@@ -1106,22 +1119,22 @@ def test_conditions_and_pins_have_none_that_changes() -> None:
         servers.relays["home.contoso.com"] = frozenset()  # type: ignore[index]  # nor may this
 
 
-def test_who_does_not_tell_makes_all_of_it_silent(root: Made) -> None:
+def test_who_does_not_say_so_speaks_for_the_whole(root: Made) -> None:
     still = Enterprise(["contoso.com"], contoso(root))
     listed = TrustedServers(["home.contoso.com"])
-    assert state_of(Asks()) is None
-    assert state_of(AllOf([listed, Asks()])) is None
-    assert state_of(Restricted(still, Asks())) is None
-    assert state_of(AnyOf([still, Shadow(still, still)])) is None
-    assert state_of(AllOf([listed, listed])) is not None
-    assert states_of([still, object()]) is None
+    assert remembered_under(Asks()) is None
+    assert remembered_under(AllOf([listed, Asks()])) is None
+    assert remembered_under(Restricted(still, Asks())) is None
+    assert remembered_under(AnyOf([still, Shadow(still, still)])) is None
+    assert remembered_under(AllOf([listed, listed])) is not None
+    assert all_remembered_under([still, object()]) is None
 
 
-def test_who_decides_by_himself_does_not_inherit_a_state(root: Made) -> None:
+def test_who_decides_by_himself_does_not_inherit_it(root: Made) -> None:
     noted = Noted(["contoso.com"], contoso(root))
-    assert state_of(noted) is None
+    assert remembered_under(noted) is None
 
     class Plain(Enterprise):
         """Adds nothing that decides."""
 
-    assert state_of(Plain(["contoso.com"], contoso(root))) == ()
+    assert remembered_under(Plain(["contoso.com"], contoso(root))) == ()

@@ -36,6 +36,7 @@ class Core:
         self.taken: list[bytes] = []
         self.closed = None
         self.threads: set[int] = set()
+        self.during: Callable[[], None] = lambda: None
 
     @property
     def established(self) -> bool:
@@ -44,6 +45,7 @@ class Core:
     def receive_data(self, data: bytes) -> None:
         self.threads.add(threading.get_ident())
         self.taken.append(data)
+        self.during()
         if self.fault is not None:
             raise self.fault
 
@@ -56,6 +58,7 @@ class Made:
         self.calls: list[str] = []
         self.errors: list[BaseException | None] = []
         self._more = more
+        self.core.during = self._take_more
         self.handshake = Handshake(
             turns,
             self.core,  # type: ignore[arg-type]  # it has what is used
@@ -67,6 +70,9 @@ class Made:
     def _on_step(self, error: BaseException | None) -> None:
         self.errors.append(error)
         self.calls.append("step")
+
+    def _take_more(self) -> None:
+        """While a step is taken, more comes."""
         if self._more:
             more, self._more = self._more, b""
             self.take(more)
@@ -120,9 +126,19 @@ async def test_what_comes_before_its_turn_is_one_step() -> None:
     assert (made.core.taken, made.handshake.over) == ([b"abc"], True)
 
 
+async def test_what_comes_during_the_last_step_follows_it_at_once() -> None:
+    """The application may send from now on: no step is to be taken beside it."""
+    made = Made(Turns(), more=b"message")
+    made.take(b"finished")
+    await until(lambda: made.errors)
+    assert made.core.taken == [b"finished", b"message"]
+    assert made.calls == ["resume", "step", "step"]
+    assert made.handshake.over
+
+
 async def test_what_comes_during_a_step_has_a_turn_of_its_own() -> None:
     turns = Turns()
-    made, other = Made(turns, more=b"second"), Made(turns)
+    made, other = Made(turns, Core(needed=3), more=b"second"), Made(turns)
     made.take(b"first")
     other.take(b"x")
     assert made.handshake.defer(made.note("deferred"), behind=True)
@@ -197,7 +213,7 @@ async def test_workers_take_the_steps_in_threads_one_of_each_handshake() -> None
             assert gate.wait(20)
             super().receive_data(data)
 
-    made = [Made(turns, Slow()) for _ in range(3)]
+    made = [Made(turns, Slow(needed=2)) for _ in range(3)]
     for one in made:
         one.take(b"x")
     loop = asyncio.get_running_loop()

@@ -38,7 +38,7 @@ from siptls.trust.evidence import MAX_SEARCHES, Evidence, extension
 from siptls.trust.fault import Fault, describe
 from siptls.trust.profile import ca_fault, leaf_fault
 from siptls.trust.purposes import KeyPurposes
-from siptls.trust.revocation import Revocation
+from siptls.trust.revocation import Revocation, RevocationMode
 
 __all__ = ["Authority", "ProvenPath"]
 
@@ -201,13 +201,10 @@ class Authority:
         return frozenset(self._subjects)
 
     @property
-    def state(self) -> Hashable | None:
-        """That of the source of its revocation: ``()`` if it has none, None if that does not tell.
-
-        See `state_of`.
-        """
-        source = None if self.revocation is None else self.revocation.source
-        return () if source is None else getattr(source, "state", None)
+    def remembered_under(self) -> Hashable | None:
+        """``()``, but for one that asks for revocation: who is revoked may change at any time."""
+        is_asked = self.revocation is not None and self.revocation.mode is not RevocationMode.OFF
+        return None if is_asked else ()
 
     def verify(self, evidence: Evidence) -> ProvenPath | Decision:
         """Prove a path from the evidence to one of the anchors, at ``evidence.now``.

@@ -58,8 +58,8 @@ class Blocked(CombinableCondition):
     domains: Scope = field(converter=as_scope)
 
     @property
-    def state(self) -> Hashable | None:
-        """What decisions depend on beside the evidence: see `state_of`."""
+    def remembered_under(self) -> Hashable | None:
+        """See `policy.remembered_under`."""
         return ()
 
     def check(self, peer: Peer, evidence: Evidence, /) -> Decision:

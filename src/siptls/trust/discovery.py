@@ -19,7 +19,7 @@ from siptls.trust.authority import Authority
 from siptls.trust.believed import Trust
 from siptls.trust.decision import Decision
 from siptls.trust.evidence import Evidence
-from siptls.trust.policy import AnyOf, Combinable, states_of
+from siptls.trust.policy import AnyOf, Combinable, all_remembered_under
 from siptls.trust.rules import NameRules
 from siptls.trust.scope import IS_RULES, Scope, Voucher, as_scope
 
@@ -76,9 +76,9 @@ class Discovery(Combinable):
         return sorted(self.authorities, key=lambda one: one.name)
 
     @property
-    def state(self) -> Hashable | None:
-        """What decisions depend on beside the evidence: see `state_of`."""
-        return states_of(self._asked)
+    def remembered_under(self) -> Hashable | None:
+        """See `policy.remembered_under`."""
+        return all_remembered_under(self._asked)
 
     def evaluate(self, evidence: Evidence, /) -> Decision:
         """Decide about a peer: has it proven a name that is nobody's whom we know?"""

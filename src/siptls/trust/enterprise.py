@@ -17,7 +17,7 @@ from siptls.trust.decision import Decision, Peer
 from siptls.trust.evidence import Evidence
 from siptls.trust.fault import Fault
 from siptls.trust.names import listed, parse_domain
-from siptls.trust.policy import Combinable, CombinableCondition, state_of
+from siptls.trust.policy import Combinable, CombinableCondition, remembered_under
 from siptls.trust.rules import NameRules
 from siptls.trust.scope import IS_AUTHORITY, IS_RULES, Scope, Voucher, as_scope
 
@@ -47,9 +47,9 @@ class Enterprise(Combinable):
         return frozenset({self.authority})
 
     @property
-    def state(self) -> Hashable | None:
-        """What decisions depend on beside the evidence: see `state_of`."""
-        return state_of(self.authority)
+    def remembered_under(self) -> Hashable | None:
+        """See `policy.remembered_under`."""
+        return remembered_under(self.authority)
 
     def evaluate(self, evidence: Evidence, /) -> Decision:
         """Decide about a peer: is it one of ours?"""
@@ -125,8 +125,8 @@ class TrustedServers(CombinableCondition):
             raise ConfigurationError("TrustedServers of nothing would trust no server: name one")
 
     @property
-    def state(self) -> Hashable | None:
-        """What decisions depend on beside the evidence: see `state_of`."""
+    def remembered_under(self) -> Hashable | None:
+        """See `policy.remembered_under`."""
         return ()
 
     def check(self, peer: Peer, evidence: Evidence, /) -> Decision:

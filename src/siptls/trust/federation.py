@@ -32,7 +32,14 @@ from siptls.trust.discovery import Discovery
 from siptls.trust.evidence import Evidence
 from siptls.trust.fault import Fault
 from siptls.trust.names import ReferenceIdentity, listed, parents, parse_domain
-from siptls.trust.policy import AnyOf, Combinable, TrustPolicy, judge, state_of, states_of
+from siptls.trust.policy import (
+    AnyOf,
+    Combinable,
+    TrustPolicy,
+    all_remembered_under,
+    judge,
+    remembered_under,
+)
 from siptls.trust.presented import PresentedNames
 from siptls.trust.rules import NameRules
 from siptls.trust.scope import IS_AUTHORITY, IS_RULES, Scope, Voucher, as_scope
@@ -81,9 +88,9 @@ class Partner(Combinable):
         return frozenset({self.authority})
 
     @property
-    def state(self) -> Hashable | None:
-        """What decisions depend on beside the evidence: see `state_of`."""
-        return state_of(self.authority)
+    def remembered_under(self) -> Hashable | None:
+        """See `policy.remembered_under`."""
+        return remembered_under(self.authority)
 
     def evaluate(self, evidence: Evidence, /) -> Decision:
         """Decide about a peer: is it this partner?"""
@@ -251,14 +258,14 @@ class Federation(Combinable):
         return known if self.discovery is None else known | self.discovery.authorities
 
     @property
-    def state(self) -> Hashable | None:
-        """What decisions depend on beside the evidence: see `state_of`."""
-        return states_of(self._changing)
+    def remembered_under(self) -> Hashable | None:
+        """See `policy.remembered_under`."""
+        return all_remembered_under(self._changing)
 
     @cached_property
     def _changing(self) -> tuple[Partner | Discovery, ...]:
-        """Those whose state may change: of thousands of partners, few."""
-        changing = [partner for partner in self.partners if state_of(partner) != ()]
+        """Those of whom it may be another one, or None: of thousands of partners, few."""
+        changing = [p for p in self.partners if type(p) is not Partner or remembered_under(p) != ()]
         return (*changing, *(() if self.discovery is None else (self.discovery,)))
 
     @cached_property

@@ -116,8 +116,8 @@ class Pinned(Combinable):
         return frozenset()
 
     @property
-    def state(self) -> Hashable | None:
-        """What decisions depend on beside the evidence: see `state_of`."""
+    def remembered_under(self) -> Hashable | None:
+        """See `policy.remembered_under`."""
         return ()
 
     def evaluate(self, evidence: Evidence, /) -> Decision:

@@ -33,14 +33,14 @@ __all__ = [
     "Condition",
     "Restricted",
     "TrustPolicy",
+    "all_remembered_under",
     "authorities_of",
     "judge",
     "log_failure",
     "no_decision",
     "raised",
+    "remembered_under",
     "require_policy",
-    "state_of",
-    "states_of",
 ]
 
 _log = logging.getLogger("siptls")
@@ -76,27 +76,31 @@ def authorities_of(policy: TrustPolicy) -> frozenset[Authority] | None:
     return None if known is None else frozenset(known)
 
 
-def state_of(part: object) -> Hashable | None:
-    """Give the state of a policy, a condition or an authority; None if it does not tell.
+def remembered_under(part: object) -> Hashable | None:
+    """Say under what, beside the evidence, decisions of a policy may be remembered; None: never.
 
-    The state stands for all that decisions depend on and the evidence does not hold: it is another
-    one as soon as the same evidence might be judged otherwise. What has nothing of the kind has the
-    state ``()``. The policies of siptls have an attribute ``state``; one of yours may have it, too:
-    then transports remember for a while whom it has accepted. A class that inherits it and decides
-    by a method of its own has none, until it says so itself.
+    It is what a policy, a condition or an authority has as ``remembered_under``: a hashable that is
+    another one as soon as the same evidence might be judged otherwise, for another reason than the
+    time; ``()`` if nothing can. Those of siptls have it; one of yours may have it, too, which
+    saves it work. A class that inherits it and decides by a method of its own has none, until it
+    says so itself.
     """
     for kind in type(part).__mro__:
-        if "state" in vars(kind):
-            return cast("Hashable", part.state)  # type: ignore[attr-defined]  # as was just seen
+        if "remembered_under" in vars(kind):
+            try:
+                return cast("Hashable", part.remembered_under)  # type: ignore[attr-defined]  # see above
+            except Exception as error:  # noqa: BLE001  it may refuse by itself
+                log_failure("remembered_under failed, and nothing is remembered", error)
+                return None
         if not _DECIDING.isdisjoint(vars(kind)):
             break
     return None
 
 
-def states_of(parts: Iterable[object]) -> Hashable | None:
-    """Give the state of what is made of parts; None if one of them does not tell."""
-    states = tuple(state_of(part) for part in parts)
-    return None if None in states else states
+def all_remembered_under(parts: Iterable[object]) -> Hashable | None:
+    """Say it of what is made of parts; None if it is None of one of them."""
+    under = tuple(remembered_under(part) for part in parts)
+    return None if None in under else under
 
 
 def _no_class(value: object) -> None:
@@ -305,9 +309,9 @@ class AnyOf(Combinable):
         return frozenset().union(*told) if len(told) == len(known) else None
 
     @property
-    def state(self) -> Hashable | None:
-        """That of its parts; None if one of them does not tell."""
-        return states_of(self.parts)
+    def remembered_under(self) -> Hashable | None:
+        """See the function of this name."""
+        return all_remembered_under(self.parts)
 
     def evaluate(self, evidence: Evidence, /) -> Decision:
         """Evaluate every part; the union of what they believe, or the most telling refusal."""
@@ -347,9 +351,9 @@ class AllOf(CombinableCondition):
                 )
 
     @property
-    def state(self) -> Hashable | None:
-        """That of its parts; None if one of them does not tell."""
-        return states_of(self.parts)
+    def remembered_under(self) -> Hashable | None:
+        """See the function of this name."""
+        return all_remembered_under(self.parts)
 
     def check(self, peer: Peer, evidence: Evidence, /) -> Decision:
         """Check every part; accepted if all accept, else the most telling refusal."""
@@ -399,9 +403,9 @@ class Restricted(Combinable):
         return authorities_of(self.policy)
 
     @property
-    def state(self) -> Hashable | None:
-        """That of the policy and of the condition; None if one of them does not tell."""
-        return states_of((self.policy, self.condition))
+    def remembered_under(self) -> Hashable | None:
+        """See the function of this name."""
+        return all_remembered_under((self.policy, self.condition))
 
     def evaluate(self, evidence: Evidence, /) -> Decision:
         """Evaluate the policy, then the condition on the peer that it believes."""

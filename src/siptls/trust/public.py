@@ -10,7 +10,7 @@ from siptls.trust.authority import Authority
 from siptls.trust.believed import Trust
 from siptls.trust.decision import Decision
 from siptls.trust.evidence import Evidence
-from siptls.trust.policy import Combinable, state_of
+from siptls.trust.policy import Combinable, remembered_under
 from siptls.trust.rules import NameRules
 from siptls.trust.scope import IS_AUTHORITY, IS_RULES, Voucher
 
@@ -39,9 +39,9 @@ class AnyDomain(Combinable):
         return frozenset({self.authority})
 
     @property
-    def state(self) -> Hashable | None:
-        """What decisions depend on beside the evidence: see `state_of`."""
-        return state_of(self.authority)
+    def remembered_under(self) -> Hashable | None:
+        """See `policy.remembered_under`."""
+        return remembered_under(self.authority)
 
     def evaluate(self, evidence: Evidence, /) -> Decision:
         """Decide about a peer: does the authority vouch for its name?"""

@@ -72,10 +72,6 @@ class RevocationSource(Protocol):
     ) -> Iterable[bytes | Crl | StatusResponse]:
         """Give the CRLs and OCSP responses that may tell about a certificate: DER, or read already.
 
-        A source may have an attribute ``state``, which is hashable, and another one each time that
-        there is something new. Without it, whoever is judged by this source is never remembered as
-        accepted, and proven anew at each handshake.
-
         It is called inside a handshake, so it never waits: what is not at hand is not given.
         """
         ...

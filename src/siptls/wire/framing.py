@@ -242,8 +242,8 @@ class MessageFramer:
 
 def _plain_length(data: bytes, start: int, end: int) -> int:
     """The Content-Length of a head in which nothing is unusual; else -1."""
-    marks = data[start:end].translate(None, _NO_MARKS)
-    if marks != _CRLF * (len(marks) // 2):  # a stray CR or LF, or a NUL
+    marks = len(data[start:end].translate(None, _NO_MARKS))
+    if marks != 2 * data.count(_CRLF, start, end):  # a stray CR or LF, or a NUL
         return -1
     told = _TELLING.findall(data, start, end)
     return int(told[0]) if len(told) == 1 and told[0] else -1

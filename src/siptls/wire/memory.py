@@ -5,13 +5,14 @@ the key exchange is to prove that anew. What is remembered is an *acceptance*, u
 it depends on: the whole chain as shown, the role, the expected name, the staple, and the limits. It
 is forgotten when anything could be otherwise:
 
-* the earliest date on which it rests has come (`Peer.expires`, which a status shortens), or the
-  time is before that of the decision, or a certain while has passed;
-* the `state` of the policy is another one: a source of revocation has learned something;
+* the earliest date on which it rests has come (`Peer.expires`), or the time is before that of the
+  decision, or a certain while has passed;
+* what the policy is `remembered_under` is another thing;
 * there is another policy: whoever puts one in force has a new memory (see ``wire/inforce.py``).
 
 A refusal is never remembered, for it costs the stranger more than us; nor the acceptance of a
-policy that does not tell its state, such as one that looks at the peer's address.
+policy of somebody else that does not say so, for it may look at the peer's address; nor one where
+revocation is asked for, whose answers come and go with the time and with what is fetched.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from cryptography import x509
 
 from siptls.trust.decision import Decision
 from siptls.trust.evidence import Evidence
-from siptls.trust.policy import TrustPolicy, judge, state_of
+from siptls.trust.policy import TrustPolicy, judge, remembered_under
 
 __all__ = ["MAX_REMEMBERED", "Memory"]
 
@@ -43,7 +44,7 @@ class _Accepted:
 
     decision: Decision
     chain: tuple[x509.Certificate, ...]
-    state: Hashable
+    under: Hashable
     begins: datetime
     ends: datetime
 
@@ -68,19 +69,19 @@ class Memory:
         The decision tells of this evidence; of equal certificates, it holds those that are kept.
         """
         known = self._accepted.get(key := _key(evidence))
-        state = state_of(self.policy)  # before it is asked: it may learn something meanwhile
-        if known is not None and known.state == state and known.begins <= evidence.now < known.ends:
+        under = remembered_under(self.policy)  # before it decides: it may learn something meanwhile
+        if known is not None and known.under == under and known.begins <= evidence.now < known.ends:
             return known.decision.about(evolve(evidence, chain=known.chain))
         if evidence.fault is not None:
             return Decision.refuse_for(evidence.fault, by="TLS", evidence=evidence)
         decision = judge(self.policy, evidence)
-        if decision.peer is not None and state is not None and evidence.size <= _MAX_CHAIN:
+        if decision.peer is not None and under is not None and evidence.size <= _MAX_CHAIN:
             ends = min(decision.peer.expires, evidence.now + _LONGEST)
             with self._lock:
                 self._accepted.pop(key, None)
                 while len(self._accepted) >= self._size:
                     del self._accepted[next(iter(self._accepted))]
-                self._accepted[key] = _Accepted(decision, evidence.chain, state, evidence.now, ends)
+                self._accepted[key] = _Accepted(decision, evidence.chain, under, evidence.now, ends)
         return decision
 
 

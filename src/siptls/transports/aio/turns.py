@@ -131,9 +131,11 @@ class Handshake:
     @property
     def over(self) -> bool:
         """Whether nothing waits any more, and messages may follow, or nothing at all."""
-        return not (self._waiting or self._stepping or self._untaken) and (
-            self._core.established or self._core.closed is not None
-        )
+        return self._is_done and not (self._waiting or self._stepping or self._untaken)
+
+    @property
+    def _is_done(self) -> bool:
+        return self._core.established or self._core.closed is not None
 
     def take(self, data: memoryview) -> None:
         """Take what was read."""
@@ -180,6 +182,12 @@ class Handshake:
         self._stepping, self._taken = False, b""
         try:
             self._on_step(error)
+            while (
+                self._untaken and self._is_done
+            ):  # the application may send now: no thread any more
+                more, self._untaken = bytes(self._untaken), bytearray()
+                self._core.receive_data(more)
+                self._on_step(None)
         finally:
             if self._untaken:
                 self._enter()
