@@ -239,7 +239,7 @@ def main() -> None:
         f" {OpenSSL.__version__} with {openssl_version()}; {os.cpu_count()} cores, {ROUNDS} rounds"
         "\n"
     )
-    print(f"| what | {BASELINE} | siptls | ratio: median [range] |\n|---|---|---|---|")
+    print("| what | beside | siptls | ratio: median [range] |\n|---|---|---|---|")
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         for make in parts(Path(name)):
@@ -256,8 +256,10 @@ def parts(folder: Path) -> list[Callable[[], Row]]:
     """All lines, each to be measured when it is called."""
     server = "from siptls import Authority, Credential, Enterprise, MTLSServerTransport"
     return [
+        lambda: row("echo, window 32, beside streams by lines", by_lines(folder, "siptls", 32)),
+        lambda: row("the same, async for", by_lines(folder, "siptls, async for", 32)),
+        lambda: row("echo, one at a time, beside streams by lines", by_lines(folder, "siptls", 1)),
         lambda: row("echo, window 32", messages(folder, "siptls", 32)),
-        lambda: row("the same, async for", messages(folder, "siptls, async for", 32)),
         lambda: row("echo, one at a time", messages(folder, "siptls", 1)),
         *([lambda: on_uvloop(folder)] if has_uvloop() else []),
         lambda: row("echo, window 32, beside threads", beside_threads(folder)),
@@ -281,6 +283,11 @@ def parts(folder: Path) -> list[Callable[[], Row]]:
 def has_kamailio() -> bool:
     """Whether it is installed."""
     return KAMAILIO is not None
+
+
+def by_lines(folder: Path, kind: str, window: int) -> Ratio:
+    """Beside the streams that most would write."""
+    return messages(folder, kind, window, against="streams, by lines")
 
 
 def on_uvloop(folder: Path) -> Row:

@@ -22,6 +22,7 @@ from siptls import (
     MTLSServerTransport,
     TLSServerTransport,
 )
+from siptls.transports.aio.driver import Driver
 from siptls.transports.service import Service
 
 
@@ -324,3 +325,44 @@ async def test_a_server_on_a_unix_socket_works() -> None:
         await connection.send(request())
         assert (await connection.receive()).status == 200
         assert connection.remote_address is None
+
+
+async def test_a_server_that_is_closed_while_it_looks_for_an_address_listens_nowhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serving() as server:
+        loop = asyncio.get_running_loop()
+        look = loop.getaddrinfo
+
+        async def close_meanwhile(*arguments: Any, **options: Any) -> Any:
+            await server.transport.aclose()
+            return await look(*arguments, **options)
+
+        monkeypatch.setattr(loop, "getaddrinfo", close_meanwhile)
+        with pytest.raises(ConnectionClosedError):
+            await server.transport.listen("127.0.0.1", 0)
+        assert server.transport.addresses == ()
+
+
+async def test_one_that_cannot_be_judged_again_is_cut_and_the_others_are_judged(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.ERROR, logger="siptls")
+    async with serving() as server, client() as transport:
+        for _ in range(3):
+            await transport.connect("contoso.com", reuse=False, **server.place)
+        await until(lambda: len(server.connections) == 3)
+        broken = server.connections[0]._driver
+        judge, judged = Driver.judge_again, []
+
+        def judge_or_fail(driver: Driver) -> None:
+            if driver is broken:
+                raise ValueError("no")
+            judge(driver)
+            judged.append(driver)
+
+        monkeypatch.setattr(Driver, "judge_again", judge_or_fail)
+        server.transport.update()
+        await until(lambda: broken not in server.transport._drivers and len(judged) == 2)
+        assert len(server.transport._drivers) == 2
+    assert "judging a connection again failed" in caplog.text

@@ -132,7 +132,7 @@ async def test_what_comes_during_the_last_step_follows_it_at_once() -> None:
     made.take(b"finished")
     await until(lambda: made.errors)
     assert made.core.taken == [b"finished", b"message"]
-    assert made.calls == ["resume", "step", "step"]
+    assert made.calls == ["resume", "step", "step", "resume"]
     assert made.handshake.over
 
 
@@ -169,23 +169,16 @@ async def test_more_than_a_handshake_has_is_left_in_the_kernel() -> None:
     assert made.calls == ["pause", "resume", "step"]
 
 
-async def test_what_is_dropped_is_not_taken() -> None:
-    made = Made(Turns())
-    made.take(b"x")
-    made.handshake.drop()
-    await until(lambda: made.errors)
-    assert made.core.taken == [b""]
-
-
 async def test_only_what_must_not_overtake_waits_for_the_turn() -> None:
     made = Made(Turns())
     assert not made.handshake.defer(made.note("never"), behind=True)
     made.take(b"x")
     assert not made.handshake.defer(made.note("never"))
     assert made.handshake.defer(made.note("eof"), behind=True)
+    assert made.handshake.defer(made.note("closed"), next_step=True)
     assert made.handshake.defer(made.note("lost"), behind=True)
     await until(lambda: "lost" in made.calls)
-    assert made.calls == ["resume", "step", "eof", "lost"]
+    assert made.calls == ["resume", "step", "eof", "closed", "lost"]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -198,6 +191,55 @@ async def test_a_step_that_fails_stops_no_other(workers: int) -> None:
     await until(lambda: good.errors and bad.errors)
     assert (bad.errors, good.errors) == ([fault], [None])
     turns.close()
+
+
+async def test_a_call_that_fails_stops_no_other() -> None:
+    """Nor does it stop what the transport must learn: that the connection is lost."""
+    made = Made(Turns())
+    complaints: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    before = loop._exception_handler  # type: ignore[attr-defined]  # there is no getter before 3.12
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    made.take(b"x")
+
+    def fail() -> None:
+        raise ValueError("no")
+
+    assert made.handshake.defer(fail, behind=True)
+    assert made.handshake.defer(made.note("lost"), behind=True)
+    await until(lambda: complaints)
+    loop.set_exception_handler(before)
+    assert made.calls == ["resume", "step", "lost"]
+    assert str(complaints[0]["exception"]) == "no"
+
+
+async def test_who_does_not_stop_sending_is_closed_all_the_same() -> None:
+    """What must not overtake waits for all that has come; a close does not."""
+    made = Made(Turns(), Core(needed=100))
+
+    def endless() -> None:
+        if "closed" not in made.calls:
+            made.take(b"more")
+
+    made.core.during = endless
+    made.take(b"x")
+    assert made.handshake.defer(made.note("eof"), behind=True)
+    assert made.handshake.defer(made.note("closed"), next_step=True)
+    await until(lambda: "eof" in made.calls)
+    assert made.calls.index("closed") < made.calls.index("eof")
+
+
+async def test_after_the_close_steps_are_taken_in_the_loop() -> None:
+    turns = Turns(2)
+    first = Made(turns)
+    first.take(b"x")
+    await until(lambda: first.errors)
+    turns.close()
+    second = Made(turns)
+    second.take(b"y")
+    await until(lambda: second.errors)
+    assert second.core.threads == {threading.get_ident()}
+    await until(lambda: not _workers())
 
 
 # ---------------------------------------------------------------- threads
@@ -226,7 +268,7 @@ async def test_workers_take_the_steps_in_threads_one_of_each_handshake() -> None
     gate.set()
     await until(lambda: len(made[0].errors) == 2 and all(one.errors for one in made))
     assert made[0].core.taken == [b"x", b"y"]
-    assert made[0].calls[-2:] == ["step", "closed"]
+    assert made[0].calls == ["resume", "step", "closed", "resume", "step"]
     assert threading.get_ident() not in set().union(*(one.core.threads for one in made))
     turns.close()
     await until(lambda: not _workers())

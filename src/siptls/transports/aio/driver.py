@@ -369,10 +369,8 @@ class Driver(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """Begin to close in order. `lost` tells when it is done."""
-        if self._has_to_wait(self.close):
+        if self._has_to_wait(self.close, next_step=True):  # who is nearly there, ends in order
             return
-        if self._handshake is not None:
-            self._handshake.drop()
         self.core.close()
         self._resume_reading()
         self._process()
@@ -397,9 +395,9 @@ class Driver(asyncio.BufferedProtocol):
 
     # ------------------------------------------------------------ inside
 
-    def _has_to_wait(self, call: Callable[[], object], *, behind: bool = False) -> bool:
-        """Whether a step of the handshake is being taken; if so, the call follows it."""
-        return self._handshake is not None and self._handshake.defer(call, behind=behind)
+    def _has_to_wait(self, call: Callable[[], object], **which: bool) -> bool:
+        """Whether a step of the handshake is to be waited for; if so, the call follows it."""
+        return self._handshake is not None and self._handshake.defer(call, **which)
 
     def _stepped(self, error: BaseException | None) -> None:
         """A step of the handshake was taken."""

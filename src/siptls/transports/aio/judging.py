@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from siptls.transports.aio.driver import Driver
 
 __all__ = ["Judging"]
+
+_log = logging.getLogger("siptls")
 
 # Connections that are judged between two turns of the event loop: a few milliseconds.
 _AT_ONCE = 16
@@ -57,7 +60,11 @@ class Judging:
         while self._again:
             self._again = False
             for number, driver in enumerate(list(self._drivers())):
-                driver.judge_again()
+                try:
+                    driver.judge_again()
+                except Exception:  # noqa: BLE001  who cannot be judged does not stay; the others are
+                    _log.exception("judging a connection again failed: it is cut")
+                    driver.abort()
                 if number % _AT_ONCE == 0:
                     await asyncio.sleep(0)
             await asyncio.sleep(_PAUSE)

@@ -139,6 +139,10 @@ class _ServerTransport(Closing):
             sockets = [listening(sock)]
         else:
             sockets = await _bind(host, check_port(port, lowest=0), reuse_port=reuse_port)
+        if self._closed.is_set():  # meanwhile
+            for listener in sockets:
+                listener.close()
+        self._check_open()
         self._doors += [Door(one, self._has_room, self._take) for one in sockets]
         self._judging.enter()
 
@@ -234,6 +238,9 @@ class _ServerTransport(Closing):
             sock.close()
             _log.warning("lost a connection from %s: %s", shown(address), error)
             return
+        except BaseException:
+            sock.close()
+            raise
         self._drivers.add(driver)
         self._shaking.add(driver)
         self._spawn(self._serve(driver, sock, address))

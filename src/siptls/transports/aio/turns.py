@@ -45,7 +45,8 @@ class Turns:
         self._go_on()
 
     def close(self) -> None:
-        """Let the threads end when they are idle."""
+        """Let the threads end when they are idle; what comes still is done in the loop."""
+        self._workers = 0
         if self._threads is not None:
             self._threads.shutdown(wait=False)
 
@@ -60,9 +61,8 @@ class Turns:
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(self._workers, "siptls-handshake")
             handshake = self._waiting.popleft()
-            handshake.begin()
             self._busy += 1
-            step = loop.run_in_executor(self._threads, handshake.step)
+            step = loop.run_in_executor(self._threads, handshake.step, handshake.begin())
             step.add_done_callback(partial(self._stepped, handshake))
 
     def _stepped(self, handshake: Handshake, step: asyncio.Future[None]) -> None:
@@ -71,9 +71,8 @@ class Turns:
     def _step(self) -> None:
         handshake = self._waiting.popleft()
         error = None
-        handshake.begin()
         try:
-            handshake.step()
+            handshake.step(handshake.begin())
         except BaseException as fault:  # noqa: BLE001  it is raised where it belongs
             error = fault
         self._finish(handshake, error)
@@ -102,7 +101,6 @@ class Handshake:
         "_pause",
         "_resume",
         "_stepping",
-        "_taken",
         "_turns",
         "_untaken",
         "_waiting",
@@ -123,10 +121,9 @@ class Handshake:
         self._pause = pause
         self._resume = resume
         self._untaken = bytearray()
-        self._taken = b""
         self._waiting = False  # it stands in the queue
         self._stepping = False  # perhaps in a thread
-        self._deferred: list[Callable[[], object]] = []
+        self._deferred: list[tuple[Callable[[], object], bool]] = []
 
     @property
     def over(self) -> bool:
@@ -144,19 +141,18 @@ class Handshake:
             self._pause()
         self._enter()
 
-    def drop(self) -> None:
-        """Forget what has come: the connection is given up by us."""
-        self._untaken.clear()
-
-    def defer(self, call: Callable[[], object], *, behind: bool = False) -> bool:
+    def defer(
+        self, call: Callable[[], object], *, next_step: bool = False, behind: bool = False
+    ) -> bool:
         """Have something done after the step that is being taken; False if there is none.
 
         Args:
             call: What.
-            behind: It must not overtake what waits for its turn either.
+            next_step: It waits for the next one, too, if one stands in the queue.
+            behind: It must not overtake anything that has come.
         """
-        if self._stepping or (behind and self._waiting):
-            self._deferred.append(call)
+        if self._stepping or (self._waiting and (next_step or behind)):
+            self._deferred.append((call, behind))
             return True
         return False
 
@@ -167,34 +163,44 @@ class Handshake:
 
     # ------------------------------------------------------------ called by Turns
 
-    def begin(self) -> None:
-        """It is its turn."""
+    def begin(self) -> bytes:
+        """It is its turn: give what has come until now."""
         self._waiting, self._stepping = False, True
-        self._taken, self._untaken = bytes(self._untaken), bytearray()
+        taken, self._untaken = bytes(self._untaken), bytearray()
         self._resume()
+        return taken
 
-    def step(self) -> None:
+    def step(self, data: bytes) -> None:
         """Take the step: the only method that a thread calls."""
-        self._core.receive_data(self._taken)
+        self._core.receive_data(data)
 
     def end(self, error: BaseException | None) -> None:
         """Tell what has come of the step, and do what could not be done meanwhile."""
-        self._stepping, self._taken = False, b""
-        try:
-            self._on_step(error)
-            while (
-                self._untaken and self._is_done
-            ):  # the application may send now: no thread any more
-                more, self._untaken = bytes(self._untaken), bytearray()
-                self._core.receive_data(more)
-                self._on_step(None)
-        finally:
-            if self._untaken:
-                self._enter()
-            else:
-                self._do_deferred()
+        self._stepping = False
+        calls: list[Callable[[], object]] = [partial(self._on_step, error), self._take_rest]
+        errors: list[BaseException] = []
+        while calls:
+            for call in calls:  # each of them, whatever another one raises
+                try:
+                    call()
+                except BaseException as fault:  # noqa: BLE001  it is raised below
+                    errors.append(fault)
+            calls = self._undeferred()
+        if self._untaken:
+            self._enter()
+        if errors:
+            raise errors[0]
 
-    def _do_deferred(self) -> None:
-        deferred, self._deferred = self._deferred, []
-        for call in deferred:
-            call()
+    def _take_rest(self) -> None:
+        """What comes after the handshake has no turn: the application may send beside it."""
+        while self._untaken and self._is_done:
+            rest, self._untaken = bytes(self._untaken), bytearray()
+            self._core.receive_data(rest)
+            self._on_step(None)
+            self._resume()
+
+    def _undeferred(self) -> list[Callable[[], object]]:
+        """Give what is to be done now: of what must not overtake, nothing while more waits."""
+        ready = [call for call, behind in self._deferred if not (behind and self._untaken)]
+        self._deferred = [one for one in self._deferred if one[1] and self._untaken]
+        return ready

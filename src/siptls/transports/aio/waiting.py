@@ -45,9 +45,12 @@ class Flag:
             return
         if self._waiting is None:
             self._waiting = []
-        one = asyncio.get_running_loop().create_future()
-        self._waiting.append(one)
-        await one
+        waiting, one = self._waiting, asyncio.get_running_loop().create_future()
+        waiting.append(one)
+        try:
+            await one
+        finally:
+            waiting.remove(one)
 
 
 class Inbox(Generic[_T]):
@@ -88,8 +91,10 @@ class Inbox(Generic[_T]):
             try:
                 await one
             except asyncio.CancelledError:
-                if one.done() and not one.cancelled() and self._items:
-                    self._wake()  # it was for us, and is for the next one now
+                if one in self._waiting:
+                    self._waiting.remove(one)
+                elif self._items:  # it was for us, and is for the next one now
+                    self._wake()
                 raise
         return self._items.popleft()
 
