@@ -158,7 +158,7 @@ def lateness(folder: Path) -> tuple[list[float], list[float], Ratio]:
         return rate
 
     with serving(BASELINE, folder, "late") as first, serving("siptls", folder, "late") as second:
-        ratio = in_turn(lambda: measure(first), lambda: measure(second), max(1, ROUNDS // 2))
+        ratio = in_turn(lambda: measure(first), lambda: measure(second), ROUNDS)
         return late[first], late[second], ratio
 
 

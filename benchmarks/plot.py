@@ -23,6 +23,7 @@ def plot(path: Path, title: str, ratios: Sequence[tuple[str, Ratio]]) -> None:
         ratios: What was compared, and what came of it.
     """
     mpl.rcParams["svg.hashsalt"] = "siptls"  # the same data give the same file
+    mpl.rcParams["svg.fonttype"] = "none"  # text stays text
     figure, axes = plt.subplots(figsize=(8, 0.45 * len(ratios) + 1.2), layout="constrained")
     for place, (_, ratio) in enumerate(reversed(ratios)):
         median = ratio.median
