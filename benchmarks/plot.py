@@ -40,7 +40,7 @@ def plot(path: Path, title: str, ratios: Sequence[tuple[str, Ratio]]) -> None:
     axes.axvline(1, color="#1b1b1b", lw=0.8, ls="--")
     axes.set_yticks(range(len(ratios)), [what for what, _ in reversed(ratios)], fontsize=9)
     axes.set_xlim(0, 1.15 * max(max(ratio.ratios) for _, ratio in ratios))
-    axes.set_xlabel("siptls / what it is compared with: median, and the range of all rounds")
+    axes.set_xlabel("siptls beside the other: median and range")
     axes.set_title(title, fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, metadata={"Date": None})

@@ -279,7 +279,7 @@ class Link:
 
     def ensure_trust(self) -> None:
         """Judge the peer again if it has to be; nothing of it is to be used before."""
-        if self._trusted_by == self._in_force.version and self._timer() < self._trusted_until:
+        if self._is_trusted():
             return  # as nearly always
         if not self._engine.established:
             self._adopt()
@@ -290,6 +290,10 @@ class Link:
         if self._announced and self.is_judged:
             decided = self._engine.decided  # None where nobody is judged
             self._trusted_by = self._in_force.version if decided is None else decided
+
+    def _is_trusted(self) -> bool:
+        """Whether the peer was judged by what is in force, and is trusted still."""
+        return self._trusted_by == self._in_force.version and self._timer() < self._trusted_until
 
     @property
     def is_judged(self) -> bool:
@@ -357,8 +361,10 @@ class Link:
             HandshakeError: The handshake is not done.
             ConnectionClosedError: The connection is over.
         """
-        self._check_sendable()
-        data = _bytes_of(message)
+        is_sure = self._announced and self._closed is None and not self._closing
+        if not (is_sure and self._is_trusted()):  # else as nearly always
+            self._check_sendable()
+        data = message.data if type(message) is Message else _bytes_of(message)
         self._encrypt(data)
         self._unanswered = True
         if self._gate is not None:

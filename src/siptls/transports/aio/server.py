@@ -8,6 +8,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from siptls.arguments import check_callback, check_handler
@@ -304,7 +305,7 @@ class _ServerTransport(Closing):
             self._spawn(self._handle(driver, connection))
             return
         on_message = self._on_message
-        driver.deliver_to(lambda message: _deliver(on_message, driver, connection, message))
+        driver.deliver_to(partial(_deliver, on_message, driver, connection))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
