@@ -177,3 +177,19 @@ def test_the_policy_file_in_the_docs_is_what_it_is_said_to_be(tmp_path: Path) ->
         Partner(["woodgrove.example"], Authority.public(), names=NameRules.RFC9525),
     ]
     assert load_policy(file) == (ours | Federation(partners)) & Blocked(["evil.example"])
+
+
+# ---------------------------------------------------------------- what is promised is tested
+
+
+def test_each_promise_of_the_threat_model_names_tests_that_there_are() -> None:
+    page = (ROOT / "docs" / "explanation" / "threat-model.md").read_text(encoding="utf-8")
+    promises = re.findall(r"^\| ([A-Z].*?) \| (`test_.*?) \|$", page, re.MULTILINE)
+    written = "".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")
+    )
+    tests = set(re.findall(r"^(?:async )?def (test_\w+)", written, re.MULTILINE))
+    assert len(promises) > 15
+    for promise, named in promises:
+        missing = set(re.findall(r"`(test_\w+)`", named)) - tests
+        assert not missing, f"{promise}: {missing}"
