@@ -80,8 +80,8 @@ def remembered_under(part: object) -> Hashable | None:
     """Say under what, beside the evidence, decisions of a policy may be remembered; None: never.
 
     It is what a policy, a condition or an authority has as ``remembered_under``: a hashable that is
-    another one as soon as the same evidence might be judged otherwise, for another reason than the
-    time; ``()`` if nothing can. Those of siptls have it; one of yours may have it, too, which
+    another one as soon as the same evidence might be judged otherwise; ``()`` if that never
+    happens before `Peer.expires`. Those of siptls have it; one of yours may have it, too, which
     saves it work. A class that inherits it and decides by a method of its own has none, until it
     says so itself.
     """
