@@ -239,6 +239,8 @@ def main() -> None:
         f" {OpenSSL.__version__} with {openssl_version()}; {os.cpu_count()} cores, {ROUNDS} rounds"
         "\n"
     )
+    if QUICK:
+        print("Each part once and small: these figures say nothing about speed.\n")
     print("| what | beside | siptls | ratio: median [range] |\n|---|---|---|---|")
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:

@@ -1105,7 +1105,21 @@ def test_what_fails_to_say_so_is_not_remembered(caplog: pytest.LogCaptureFixture
 
     broken = Broken(["contoso.com"], contoso(make_ca("Contoso CA")))
     assert remembered_under(broken) is None
-    assert "remembered_under failed" in caplog.text
+    assert "remembered_under of Broken is of no use: OSError: gone" in caplog.text
+
+
+@pytest.mark.parametrize("value", [lambda: 1, [1], True, False, ([],)])
+def test_what_cannot_tell_two_states_apart_is_remembered_under_nothing(
+    value: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A method looks like an attribute, and is equal to itself for ever."""
+    caplog.set_level(logging.ERROR, logger="siptls")
+
+    class Mine(Asks):
+        remembered_under = property(lambda _: value)
+
+    assert remembered_under(Mine()) is None
+    assert "remembered_under of Mine is of no use: TypeError" in caplog.text
 
 
 def test_conditions_and_pins_never_change() -> None:

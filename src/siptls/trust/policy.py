@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Coroutine, Hashable, Iterable
-from typing import NoReturn, Protocol, cast, runtime_checkable
+from typing import NoReturn, Protocol, runtime_checkable
 
 from attrs import evolve, field, frozen
 
@@ -88,13 +88,23 @@ def remembered_under(part: object) -> Hashable | None:
     for kind in type(part).__mro__:
         if "remembered_under" in vars(kind):
             try:
-                return cast("Hashable", part.remembered_under)  # type: ignore[attr-defined]  # see above
+                return _as_key(part.remembered_under)  # type: ignore[attr-defined]  # as was seen
             except Exception as error:  # noqa: BLE001  it may refuse by itself
-                log_failure("remembered_under failed, and nothing is remembered", error)
+                log_failure(f"remembered_under of {kind.__name__} is of no use", error)
                 return None
         if not _DECIDING.isdisjoint(vars(kind)):
             break
     return None
+
+
+def _as_key(value: object) -> Hashable | None:
+    """Take what decisions are remembered under. What cannot tell two states apart is none."""
+    if callable(value):
+        raise TypeError("it is a method: make it a property")
+    if isinstance(value, bool):
+        raise TypeError("it is no yes or no: None is never, and () is until Peer.expires")
+    hash(value)  # what is not hashable may change in place
+    return value
 
 
 def all_remembered_under(parts: Iterable[object]) -> Hashable | None:
