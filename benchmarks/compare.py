@@ -57,7 +57,7 @@ def per_cpu_second(server: Server | Kamailio, work: Callable[[], int]) -> float:
     """How much work a server does in a second of its CPU."""
     before = server.ask("cpu")
     done = work()
-    return done / (server.ask("cpu") - before)
+    return done / (server.ask("cpu") - before or 0.01)  # Kamailio's is counted in hundredths
 
 
 # ---------------------------------------------------------------- what is measured
