@@ -319,6 +319,31 @@ def test_no_more_connections_than_the_limit_are_served_and_the_others_wait() -> 
             assert next_one.receive(timeout=20).status == 200
 
 
+def test_so_many_handshakes_at_once_and_the_rest_waits() -> None:
+    with serving(limits=Limits(max_handshakes=1)) as server:
+        with socket.create_connection(server.addresses[0]):
+            while not server._connections:
+                time.sleep(0)
+            limits = Limits(handshake_timeout=0.1, close_timeout=0.1)
+            with pytest.raises(HandshakeTimeout), connected(server, limits=limits):
+                pass
+        with connected(server) as first, connected(server) as second:  # of those that are over
+            for connection in (first, second):
+                connection.send(request())
+                assert connection.receive(timeout=20).status == 200
+
+
+def test_closing_ends_those_who_wait_for_a_handshake() -> None:
+    with serving(limits=Limits(max_handshakes=1)) as server:
+        silent = [socket.create_connection(server.addresses[0]) for _ in range(3)]
+        while len(server._connections) < len(silent):
+            time.sleep(0)
+        server.close()
+        for sock in silent:
+            assert sock.recv(1) == b""
+            sock.close()
+
+
 def test_a_server_may_be_closed_while_a_handshake_hangs() -> None:
     with serving() as server, socket.create_connection(server.addresses[0]) as idle:
         while not server._connections:

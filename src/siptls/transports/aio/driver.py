@@ -307,10 +307,7 @@ class Driver(asyncio.BufferedProtocol):
                 f" {shown(self.address)}, which reads too slowly: await send() instead, or drop"
                 " the message"
             )
-        if self._reading:  # it goes out at the end of the read
-            self.core.send(message)
-        else:
-            self._write(message)
+        self._write(message)
 
     async def receive(self) -> Message:
         """Give the next message; when all are given, raise why the connection is over.
