@@ -57,7 +57,7 @@ async def serve_siptls(folder: Path, kind: str) -> int:
     """Serve with siptls."""
     policy = Enterprise(["contoso.com"], Authority.from_pem("CA", folder / "ca.pem"))
     ours = Credential.from_pem(folder / "server.pem")
-    limits = Limits(max_connections=20_000)
+    limits = Limits(max_connections=20_000, max_per_address=None)
     if kind == "siptls, async for":
         server = MTLSServerTransport(ours, policy, echo_each, limits=limits)
     else:

@@ -319,6 +319,27 @@ def test_no_more_connections_than_the_limit_are_served_and_the_others_wait() -> 
             assert next_one.receive(timeout=20).status == 200
 
 
+def test_from_one_address_come_so_many_and_one_more_is_turned_away(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with serving(limits=Limits(max_per_address=1)) as server:
+        with connected(server) as first:
+            first.send(request())
+            assert first.receive(timeout=20).status == 200
+            with pytest.raises(ConnectionClosedError), connected(server):
+                pass
+            assert "there are 1 from there already" in caplog.text
+            elsewhere = {"source_address": ("127.0.0.2", 0), "timeout": 20}
+            with socket.create_connection(server.addresses[0], **elsewhere):
+                while len(server._connections) < 2:
+                    time.sleep(0)
+        while server._crowd._counts:  # whoever has closed has not left yet
+            time.sleep(0)
+        with connected(server) as next_one:
+            next_one.send(request())
+            assert next_one.receive(timeout=20).status == 200
+
+
 def test_so_many_handshakes_at_once_and_the_rest_waits() -> None:
     with serving(limits=Limits(max_handshakes=1)) as server:
         with socket.create_connection(server.addresses[0]):
@@ -742,6 +763,7 @@ def test_a_thread_that_cannot_start_costs_one_connection(
             with pytest.raises(ConnectionClosedError):
                 transport.connect("contoso.com", **place(server))
             assert transport.connect("contoso.com", **place(server)).ping(timeout=20)
+    assert server._crowd._counts == {}
     assert "no thread for a connection from" in caplog.text
 
 

@@ -25,7 +25,7 @@ from siptls import (
     TLSServerTransport,
 )
 from siptls.transports.aio.driver import Driver, _ReadBuffer
-from siptls.wire.telling import shown
+from siptls.wire.telling import Teller, shown
 
 BIG = request("MESSAGE", body=b"x" * 50_000)
 
@@ -368,7 +368,7 @@ async def test_a_callback_that_fails_changes_no_refusal(caplog: pytest.LogCaptur
         raise RuntimeError("a fault in the application")
 
     ours, theirs = socket.socketpair()
-    driver = Driver(ServerConnection(OURS, ENTERPRISE), Limits(), on_refused=broken)
+    driver = Driver(ServerConnection(OURS, ENTERPRISE), Limits(), teller=Teller(broken))
     loop = asyncio.get_running_loop()
     await loop.connect_accepted_socket(lambda: driver, ours)
     async with client(credential=None) as transport:

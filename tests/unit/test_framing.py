@@ -361,6 +361,19 @@ def test_of_a_head_without_end_no_more_than_the_limit_is_kept() -> None:
     refused(head(1000), "more than 100 bytes", limits=limits)
 
 
+def test_a_header_may_have_so_many_lines_and_no_more() -> None:
+    """A folded line counts as one, for it is one to look at."""
+    limits = Limits(max_header_lines=5)
+    good = START + b"a: 1\r\n" * 2 + b"b: 1\r\n 2\r\nl: 0\r\n\r\n"
+    assert fed(single(good + good), limits=limits) == (framed(good, good), None, False)
+    plain = START + b"a: 1\r\n" * 4 + b"Content-Length: 0\r\n\r\n"
+    assert fed([plain + plain], limits=limits) == (framed(plain, plain), None, False)
+    for one in (good, plain):
+        much = one.replace(b"a: 1", b"a: 1\r\na: 2", 1)
+        refused(much, "has 6 lines, and at most 5.*max_header_lines", limits=limits)
+        assert fed([plain + much], limits=limits)[0] == framed(plain)
+
+
 def test_a_body_may_have_the_limit_and_no_more() -> None:
     limits = Limits(max_body=10)
     good = request("MESSAGE", body=b"x" * 10)

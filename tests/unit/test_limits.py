@@ -23,6 +23,7 @@ DEFAULTS = {
     "pong_timeout": 10.0,
     "close_timeout": 2.0,
     "max_head": 65536,
+    "max_header_lines": 256,
     "max_body": 1048576,
     "max_certificates": 8,
     "max_chain": 65536,
@@ -30,8 +31,10 @@ DEFAULTS = {
     "handshake_workers": None,
     "max_threads": 400,
     "max_connections": 10_000,
+    "max_per_address": 200,
     "write_buffer": 65536,
     "read_buffer": 65536,
+    "log_rate": 10.0,
 }
 
 
@@ -57,7 +60,7 @@ def test_a_duration_is_a_positive_number(name: str) -> None:
             Limits(**{name: bad})
 
 
-@pytest.mark.parametrize("name", sorted(DEFAULTS.keys() - set(DURATIONS)))
+@pytest.mark.parametrize("name", sorted(DEFAULTS.keys() - {*DURATIONS, "log_rate"}))
 def test_a_count_is_a_positive_whole_number(name: str) -> None:
     """A semaphore of 1.5 would let everybody in."""
     for good in (1, 10**12):
@@ -65,6 +68,16 @@ def test_a_count_is_a_positive_whole_number(name: str) -> None:
     for bad in (0, -1, 1.5, 2.0, math.inf, math.nan, True, "5"):
         with pytest.raises(ConfigurationError, match=rf"^Limits\.{name} is a positive whole"):
             Limits(**{name: bad})
+
+
+def test_a_rate_is_a_positive_number() -> None:
+    for good in (1, 0.1, None):
+        assert Limits(log_rate=good).log_rate == good
+    for bad in (0, -1.0, math.nan, True, "5"):
+        with pytest.raises(
+            ConfigurationError, match=r"^Limits\.log_rate is a positive number of l"
+        ):
+            Limits(log_rate=bad)  # type: ignore[arg-type]
 
 
 def test_limits_are_a_value_given_by_name() -> None:

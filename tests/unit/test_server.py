@@ -219,6 +219,29 @@ async def test_no_more_connections_than_the_limit_are_held_and_the_others_wait()
         assert await reader.read() == b""
 
 
+async def test_from_one_address_come_so_many_and_one_more_is_turned_away(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving(limits=Limits(max_per_address=2)) as server, client() as transport:
+        strangers = [await opened(server.place) for _ in range(2)]
+        await until(lambda: len(server.transport._drivers) == 2)
+        with pytest.raises(ConnectionClosedError):
+            await transport.connect("contoso.com", **server.place)
+        assert "there are 2 from there already" in caplog.text
+        place = server.transport.addresses[0]
+        async with asyncio.timeout(20):
+            reader, writer = await asyncio.open_connection(*place, local_addr=("127.0.0.2", 0))
+        await until(lambda: len(server.transport._drivers) == 3)  # of another address
+        strangers[0][1].close()
+        await until(lambda: len(server.transport._drivers) == 2)
+        connection = await transport.connect("contoso.com", **server.place)
+        assert await connection.ping() > 0
+        for one in (strangers[1][1], writer):
+            one.close()
+        assert await reader.read() == b""
+    assert server.transport._crowd._counts == {}
+
+
 async def test_a_closed_connection_makes_room() -> None:
     async with serving(limits=Limits(max_connections=1)) as server, client() as transport:
         for _ in range(5):
@@ -226,6 +249,7 @@ async def test_a_closed_connection_makes_room() -> None:
             await connection.aclose()
         await until(lambda: not server.transport._drivers)
         assert server.transport._has_room()
+        assert server.transport._crowd._counts == {}
 
 
 async def test_two_listeners_share_one_slot() -> None:
@@ -299,6 +323,7 @@ async def test_a_connection_that_cannot_be_served_is_logged_and_makes_room(
         assert failures == 0
         await until(lambda: not server.transport._drivers)
         assert server.transport._has_room()
+        assert server.transport._crowd._counts == {}
         assert server.transport._doors[0]._is_open
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
     assert "No buffer space" in record.getMessage()

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, Final
 
 from siptls.arguments import Kind
 from siptls.errors import ConfigurationError
 
-__all__ = ["cannot_listen", "check_reuse_port", "listeners", "listening"]
+__all__ = [
+    "LOST",
+    "TOO_MANY",
+    "cannot_listen",
+    "check_reuse_port",
+    "listeners",
+    "listening",
+    "turn_away",
+]
 
 # Connections that the kernel keeps for us while we are busy; it cuts this down to its somaxconn.
 _BACKLOG = 1024
+
+# What is logged of a connection that is not begun.
+LOST: Final = "lost a connection from %s: %s"
+TOO_MANY: Final = (
+    "turned away a connection from %s: there are %d from there already; if they mean well, raise"
+    " Limits.max_per_address"
+)
+
+# For SO_LINGER: on, and 0 seconds.
+_RESET = struct.pack("ii", 1, 0)
 
 _IS_CHOICE = Kind(bool, "write True if several processes share the port")
 
@@ -94,3 +113,10 @@ def cannot_listen(host: str | None, port: int, *, reuse_port: bool = False) -> I
         raise ConfigurationError(
             f"cannot listen on {host or 'all addresses'} port {port} ({why}); {hint}"
         ) from error
+
+
+def turn_away(sock: socket.socket) -> None:
+    """Close what was accepted with a reset, which leaves nothing behind in our kernel either."""
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    sock.close()

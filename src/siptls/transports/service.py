@@ -19,7 +19,7 @@ from siptls.wire.inforce import InForce
 from siptls.wire.limits import Limits
 from siptls.wire.link import Timer
 from siptls.wire.resumption import Sessions
-from siptls.wire.telling import Address, OnRefused
+from siptls.wire.telling import Address, OnRefused, Teller
 from siptls.wire.traffic import Traffic
 
 __all__ = ["Service", "require_one_handler"]
@@ -104,7 +104,7 @@ class Service:
                 )
         return self if credential is None else evolve(self, credential=credential)
 
-    def remembering(self, on_refused: OnRefused | None) -> OnRefused:
+    def teller(self, on_refused: OnRefused | None) -> Teller:
         """Have a refused certificate remembered before the application is told of it."""
 
         def told(decision: Decision, address: Address | None) -> None:
@@ -112,7 +112,7 @@ class Service:
             if on_refused is not None:
                 on_refused(decision, address)
 
-        return told
+        return Teller(told, rate=self.limits.log_rate)
 
     def share(self, connection: Held, pool: ConnectionPool[Held]) -> None:
         """Let requests go back over a connection whose client has proven a name."""

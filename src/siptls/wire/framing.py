@@ -71,7 +71,7 @@ class MessageFramer:
     """Cuts a stream of bytes into SIP messages and keep-alives.
 
     Args:
-        limits: ``max_head`` and ``max_body`` are held to.
+        limits: ``max_head``, ``max_header_lines`` and ``max_body`` are held to.
     """
 
     __slots__ = ("_broken", "_buffer", "_limits", "_needed", "_pongs", "_searched")
@@ -141,7 +141,7 @@ class MessageFramer:
             end = data.find(_EMPTY_LINE, start)
             if end < 0 or end - start > limits.max_head or data[start] < _FIRST_PRINTABLE:
                 break
-            length = _plain_length(data, start, end)
+            length = _plain_length(data, start, end, limits.max_header_lines)
             stop = end + len(_EMPTY_LINE) + length
             if length < 0 or length > limits.max_body or stop > len(data):
                 break
@@ -213,6 +213,13 @@ class MessageFramer:
         if end < 0:
             return
         head = bytes(self._buffer[:end])
+        lines = head.count(_CRLF)
+        if lines > self._limits.max_header_lines:
+            raise FramingError(
+                f"the header of a message has {lines} lines, and at most"
+                f" {self._limits.max_header_lines} are taken; raise Limits.max_header_lines if the"
+                " peer means well"
+            )
         folded = b"\r\n " in head or b"\r\n\t" in head
         if folded and (fold := _EARLY_FOLD.search(head)) is not None:
             raise FramingError(
@@ -240,10 +247,10 @@ class MessageFramer:
         return length
 
 
-def _plain_length(data: bytes, start: int, end: int) -> int:
+def _plain_length(data: bytes, start: int, end: int, most_lines: int) -> int:
     """The Content-Length of a head in which nothing is unusual; else -1."""
-    marks = len(data[start:end].translate(None, _NO_MARKS))
-    if marks != 2 * data.count(_CRLF, start, end):  # a stray CR or LF, or a NUL
+    marks, lines = len(data[start:end].translate(None, _NO_MARKS)), data.count(_CRLF, start, end)
+    if marks != 2 * lines or lines > most_lines:  # else a stray CR or LF, or a NUL
         return -1
     told = _TELLING.findall(data, start, end)
     return int(told[0]) if len(told) == 1 and told[0] else -1

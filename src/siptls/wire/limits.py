@@ -15,9 +15,11 @@ __all__ = ["Limits", "as_limits"]
 
 def _positive(_: object, attribute: Any, value: Any) -> None:
     is_duration = attribute.name.endswith(("timeout", "delay"))
-    kinds = (int, float) if is_duration else (int,)
+    is_rate = attribute.name.endswith("rate")
+    kinds = (int, float) if is_duration or is_rate else (int,)
     if isinstance(value, bool) or not isinstance(value, kinds) or not value > 0:
         what = "number of seconds" if is_duration else "whole number (a count, or bytes)"
+        what = "number of lines in a second" if is_rate else what
         raise ConfigurationError(f"Limits.{attribute.name} is a positive {what}, not {value!r}")
 
 
@@ -46,11 +48,15 @@ class Limits:
         pong_timeout: From a ping of ours to the peer's pong.
         close_timeout: How long an orderly close waits for the peer's part in it.
         max_head: Start line and header of a message.
+        max_header_lines: Lines of a message's header, folded ones included.
         max_body: Body of a message, as its Content-Length declares it.
         max_certificates: Certificates that a peer may present, its own included. Above 32 it has
             no effect: OpenSSL is told to look no further.
         max_chain: All of them together.
         max_connections: Connections that a server holds at once; more wait in the backlog.
+        max_per_address: Connections from one address, or from one /64 of IPv6, that a server holds
+            at once; one more is closed at once. None for no limit, as behind a load balancer that
+            hides who connects.
         max_handshakes: Handshakes that a server has begun and not ended; more wait in the backlog,
             and those of ``siptls.sync`` in their threads.
         handshake_workers: Threads in which a transport takes the steps of handshakes; None takes
@@ -59,6 +65,9 @@ class Limits:
         write_buffer: Bytes not yet taken by the kernel above which `send` waits.
         read_buffer: Bytes of messages not yet received by the application above which the
             connection stops reading.
+        log_rate: Lines in a second, on average, that a server logs about peers that have proven
+            nothing: refused ones, failed handshakes. Ten seconds' worth may come at once; how many
+            were left out is told before the next one. None for no limit.
     """
 
     # Three SYNs (at 0, 1 and 3 s) and a slow answer; a kernel alone would go on for two minutes.
@@ -84,12 +93,18 @@ class Limits:
     close_timeout: float = field(default=2.0, validator=_positive)
     # baresip and sipgo take 64 KiB for a whole message; PJSIP's 4000 bytes proved too small.
     max_head: int = field(default=65536, validator=_positive)
+    # Over 70 hops (RFC 3261 §16.6) each leaves a Via and a Record-Route; Python's http.client takes
+    # 100 header fields, Node.js 2000.
+    max_header_lines: int = field(default=256, validator=_positive)
     # Between siphon's 256 KiB and reSIProcate's 10 MiB: MESSAGE and SUBSCRIBE bodies stay below.
     max_body: int = field(default=1048576, validator=_positive)
     max_certificates: int = field(default=MAX_CERTIFICATES, validator=_positive)
     max_chain: int = field(default=MAX_CHAIN, validator=_positive)
     # At 36 KiB each, an idle server's worth of 360 MiB.
     max_connections: int = field(default=10_000, validator=_positive)
+    # An office behind one address stays below, and it takes two to fill the threads of siptls.sync.
+    # Postfix takes 50 from one client, and can count IPv6 by /64, too.
+    max_per_address: int | None = field(default=200, validator=_positive_or_none)
     # As many as a core can end before they time out, at 400 in a second.
     max_handshakes: int = field(default=4_000, validator=_positive)
     handshake_workers: int | None = field(default=None, validator=_positive_or_none)
@@ -98,6 +113,9 @@ class Limits:
     # asyncio's own high-water mark.
     write_buffer: int = field(default=65536, validator=_positive)
     read_buffer: int = field(default=65536, validator=_positive)
+    # Linux's kernel writes 10 lines in 5 s of those that a peer can cause. At 10 in a second a log
+    # grows by 250 MB a day at most, and everybody who is refused by mistake is found in it.
+    log_rate: float | None = field(default=10.0, validator=_positive_or_none)
 
 
 _IS_LIMITS = Kind(Limits, "write Limits(handshake_timeout=5)", optional=True)

@@ -44,9 +44,10 @@ from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy, authorities_of, require_policy
 from siptls.trust.purposes import purpose
 from siptls.wire.credential import IS_CREDENTIAL, Credential
+from siptls.wire.limits import Limits
 from siptls.wire.memory import Memory
 from siptls.wire.sslobjects import Judged, PolicySSLObject, PolicySSLSocket
-from siptls.wire.telling import Address, OnRefused, tell_refused
+from siptls.wire.telling import Address, OnRefused, Teller
 from siptls.wire.tls import CIPHERS, utc_now
 from siptls.wire.verdict import Clock
 
@@ -106,7 +107,7 @@ class PolicySSLContext(ssl.SSLContext):
     _memory: Memory | None  # the policy, and whom it has accepted lately
     _role: Role
     _clock: Clock
-    _on_refused: OnRefused | None
+    _teller: Teller
     _remembered: OrderedDict[bytes, tuple[x509.Certificate, ...]]
 
     def __new__(cls, *_: object, **__: object) -> Self:
@@ -207,7 +208,7 @@ class PolicySSLContext(ssl.SSLContext):
         context._memory = None if policy is None else Memory(policy)
         context._role = role
         context._clock = clock
-        context._on_refused = on_refused
+        context._teller = Teller(on_refused, rate=Limits().log_rate)
         context._remembered = OrderedDict()
         _set(context, "minimum_version", ssl.TLSVersion.TLSv1_2)
         ssl.SSLContext.set_ciphers(context, CIPHERS.decode("ascii"))
@@ -449,7 +450,7 @@ class PolicySSLContext(ssl.SSLContext):
 
     def tell_refused(self, decision: Decision, address: Address | None) -> None:
         """Tell of a refusal, in the log and to the application."""
-        tell_refused(decision, address, self._on_refused)
+        self._teller.refused(decision, address)
 
 
 def _strong(version: ssl.TLSVersion) -> ssl.TLSVersion:

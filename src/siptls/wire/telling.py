@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -10,9 +12,12 @@ from siptls.errors import ConnectionClosedError, SIPTLSError
 from siptls.trust.decision import Decision
 from siptls.trust.refusal import PeerRefusedError
 
-__all__ = ["Address", "OnRefused", "address_of", "shown", "tell_end", "tell_refused"]
+__all__ = ["Address", "OnRefused", "Teller", "address_of", "shown"]
 
 _log = logging.getLogger("siptls")
+
+# Seconds: how long nothing must have been logged for the most lines to be written at once.
+_BURST = 10.0
 
 Address: TypeAlias = tuple[str, int]
 OnRefused: TypeAlias = Callable[[Decision, Address | None], object]
@@ -32,23 +37,86 @@ def shown(address: Address | None) -> str:
     return "an unknown address" if address is None else f"{address[0]} port {address[1]}"
 
 
-def tell_refused(decision: Decision, address: Address | None, on_refused: OnRefused | None) -> None:
-    """Tell that our policy has refused a peer; whatever the callback does, it is refused."""
-    where = shown(address)
-    _log.warning("refused %s: %s: %s", where, decision.code, decision.reason)
-    if _log.isEnabledFor(logging.DEBUG):
-        _log.debug("refused %s: %s", where, decision.explain())
-    if on_refused is None:
-        return
-    try:
-        on_refused(decision, address)
-    except Exception:  # noqa: BLE001  whatever it is, it is the application's
-        _log.exception("on_refused failed; the peer is refused all the same")
+class Teller:
+    """Tells of the peers of one transport. It may be called from any thread.
 
+    What strangers can have logged is bounded: else whoever comes often enough fills a disk. Nothing
+    is kept from the application.
 
-def tell_end(reason: SIPTLSError, address: Address | None) -> None:
-    """Tell that a connection is over; a refusal of ours is told already."""
-    if isinstance(reason, PeerRefusedError):
-        return
-    level = logging.INFO if isinstance(reason, ConnectionClosedError) else logging.WARNING
-    _log.log(level, "the connection with %s is over: %s", shown(address), reason)
+    Args:
+        on_refused: Called for each peer that our policy has refused.
+        rate: Lines in a second, on average, about who has proven nothing; ten seconds' worth may
+            come at once. None for any number.
+        timer: Gives monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        on_refused: OnRefused | None = None,
+        *,
+        rate: float | None = None,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._on_refused = on_refused
+        self._rate = rate
+        self._timer = timer
+        self._lock = threading.Lock()
+        self._most = 0.0 if rate is None else max(1.0, rate * _BURST)
+        self._allowed = self._most  # lines that may be written at once
+        self._since = timer()
+        self._left_out = 0
+
+    def refused(self, decision: Decision, address: Address | None) -> None:
+        """Tell that our policy has refused a peer; whatever the callback does, it is refused."""
+        where = shown(address)
+        if self._may_log(logging.WARNING):
+            _log.warning("refused %s: %s: %s", where, decision.code, decision.reason)
+            if _log.isEnabledFor(logging.DEBUG):
+                _log.debug("refused %s: %s", where, decision.explain())
+        if self._on_refused is None:
+            return
+        try:
+            self._on_refused(decision, address)
+        except Exception:  # noqa: BLE001  whatever it is, it is the application's
+            if self._may_log(logging.ERROR):
+                _log.exception("on_refused failed; the peer is refused all the same")
+
+    def ended(self, reason: SIPTLSError, address: Address | None, *, proven: bool) -> None:
+        """Tell that a connection is over; a refusal of ours is told already.
+
+        Args:
+            reason: Why.
+            address: The peer's.
+            proven: Whether the peer has proven a name.
+        """
+        if isinstance(reason, PeerRefusedError):
+            return
+        level = logging.INFO if isinstance(reason, ConnectionClosedError) else logging.WARNING
+        if proven or level == logging.INFO or self._may_log(level):
+            _log.log(level, "the connection with %s is over: %s", shown(address), reason)
+
+    def warn(self, message: str, *words: object) -> None:
+        """Write a line about somebody who has proven nothing, unless there were too many."""
+        if self._may_log(logging.WARNING):
+            _log.warning(message, *words)
+
+    def _may_log(self, level: int) -> bool:
+        """Whether one more line may be written; tells before how many were not."""
+        if self._rate is None or not _log.isEnabledFor(level):
+            return True
+        with self._lock:
+            now = self._timer()
+            self._allowed = min(self._most, self._allowed + (now - self._since) * self._rate)
+            self._since = now
+            if self._allowed < 1:
+                self._left_out += 1
+                return False
+            self._allowed -= 1
+            left_out, self._left_out = self._left_out, 0
+        if left_out:
+            _log.warning(
+                "%d lines about peers that have proven nothing were left out: Limits.log_rate is"
+                " %g in a second",
+                *(left_out, self._rate),
+            )
+        return True

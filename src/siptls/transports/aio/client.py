@@ -48,7 +48,7 @@ from siptls.wire.gate import IS_TRAFFIC
 from siptls.wire.hello import ALPN
 from siptls.wire.inforce import InForce
 from siptls.wire.limits import Limits, as_limits
-from siptls.wire.telling import Address, OnRefused
+from siptls.wire.telling import Address, OnRefused, Teller
 from siptls.wire.traffic import Traffic
 
 __all__ = ["TLSClientTransport"]
@@ -121,7 +121,7 @@ class TLSClientTransport(Closing):
             self.traffic,
             authorize,
         )
-        self._on_refused = on_refused
+        self._teller = Teller(on_refused)
         self.pool: ConnectionPool[Connection] = ConnectionPool() if pool is None else pool
         """The live connections that may be used again."""
         self._openings: Openings[Connection] = Openings()
@@ -396,9 +396,7 @@ class TLSClientTransport(Closing):
         self._judging.enter()
         loop = asyncio.get_running_loop()
         core = self._ours.connection(reference, address, loop.time)
-        return Driver(
-            core, self._limits, self._turns, on_refused=self._on_refused, on_lost=self._forget
-        )
+        return Driver(core, self._limits, self._turns, teller=self._teller, on_lost=self._forget)
 
     def _forget(self, driver: Driver) -> None:
         self._drivers.discard(driver)

@@ -39,11 +39,9 @@ from siptls.wire.limits import Limits
 from siptls.wire.message import Message
 from siptls.wire.telling import (
     Address,
-    OnRefused,
+    Teller,
     address_of,
     shown,
-    tell_end,
-    tell_refused,
 )
 
 __all__ = ["Driver"]
@@ -80,7 +78,7 @@ class Driver(asyncio.BufferedProtocol):
         core: The sans-I/O connection.
         limits: Bounds.
         turns: Where the steps of the handshake stand in a queue; None takes each at once.
-        on_refused: Called when our policy has refused the peer.
+        teller: Tells what becomes of the peer; by default in the log alone.
         on_accepted: Called when messages may flow.
         on_lost: Called when the socket is closed.
 
@@ -107,12 +105,12 @@ class Driver(asyncio.BufferedProtocol):
         "_messages",
         "_on_accepted",
         "_on_lost",
-        "_on_refused",
         "_outflow",
         "_paused",
         "_pings",
         "_queued",
         "_reading",
+        "_teller",
         "_timer",
         "_timer_at",
         "_transport",
@@ -136,7 +134,7 @@ class Driver(asyncio.BufferedProtocol):
         limits: Limits,
         turns: Turns | None = None,
         *,
-        on_refused: OnRefused | None = None,
+        teller: Teller | None = None,
         on_accepted: Callable[[Driver], None] | None = None,
         on_lost: Callable[[Driver], None] | None = None,
     ) -> None:
@@ -149,7 +147,7 @@ class Driver(asyncio.BufferedProtocol):
         self.lost: asyncio.Future[None] = self.loop.create_future()
         self.ended: SIPTLSError | None = None
         self._limits = limits
-        self._on_refused = on_refused
+        self._teller = Teller() if teller is None else teller
         self._on_accepted = on_accepted
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
@@ -433,7 +431,7 @@ class Driver(asyncio.BufferedProtocol):
             case PeerAccepted():
                 self._accept()
             case PeerRefused(decision=decision):
-                tell_refused(decision, self.address, self._on_refused)
+                self._teller.refused(decision, self.address)
             case Pong():
                 _settle(self._pings.pop(0))
             case ConnectionClosed(reason=reason):
@@ -474,7 +472,7 @@ class Driver(asyncio.BufferedProtocol):
         self.ended = reason
         if isinstance(reason, ConnectionClosedError) and not reason.orderly:
             reason.unacknowledged = self._unacknowledged()
-        tell_end(reason, self.address)
+        self._teller.ended(reason, self.address, proven=self.core.peer is not None)
         for waiting in (self.accepted, *self._pings):
             if not waiting.done():
                 waiting.set_exception(reason)
@@ -537,7 +535,7 @@ class Driver(asyncio.BufferedProtocol):
         if unasked and not self._writable:
             self._unasked += len(data)
             if self._unasked > self._limits.write_buffer:
-                _log.warning(
+                self._teller.warn(
                     "%s asks for answers and does not read them: the connection is cut",
                     shown(self.address),
                 )

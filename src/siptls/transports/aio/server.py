@@ -20,11 +20,15 @@ from siptls.transports.aio.door import Door
 from siptls.transports.aio.driver import Driver
 from siptls.transports.aio.judging import Judging
 from siptls.transports.aio.turns import Turns
+from siptls.transports.crowd import Crowd
 from siptls.transports.listening import (
+    LOST,
+    TOO_MANY,
     cannot_listen,
     check_reuse_port,
     listeners,
     listening,
+    turn_away,
 )
 from siptls.transports.resolution import SIPS_PORT, check_port
 from siptls.transports.reuse import IS_POOL, ConnectionPool
@@ -95,10 +99,11 @@ class _ServerTransport(Closing):
         )
         self._handler = handler
         self._on_message = on_message
-        self._on_refused = self._service.remembering(on_refused)
+        self._teller = self._service.teller(on_refused)
         self._admit = admit
         self._doors: list[Door] = []
-        self._drivers: set[Driver] = set()
+        self._drivers: dict[Driver, Address | None] = {}
+        self._crowd = Crowd(self._limits.max_per_address)
         self._updating = threading.Lock()
         self._judging = Judging(lambda: self._drivers)
         self._handlers: set[asyncio.Task[Any]] = set()
@@ -226,23 +231,29 @@ class _ServerTransport(Closing):
 
     def _take(self, sock: socket.socket, name: object) -> None:
         address = address_of(name)
+        if not self._crowd.enter(address):
+            turn_away(sock)
+            self._teller.warn(TOO_MANY, shown(address), self._limits.max_per_address)
+            return
         try:
             driver = Driver(
                 self._service.connection(address, asyncio.get_running_loop().time),
                 self._limits,
                 self._turns,
-                on_refused=self._on_refused,
+                teller=self._teller,
                 on_accepted=self._begin,
                 on_lost=self._forget,
             )
         except (OSError, SIPTLSError) as error:
             sock.close()
-            _log.warning("lost a connection from %s: %s", shown(address), error)
+            self._crowd.leave(address)
+            self._teller.warn(LOST, shown(address), error)
             return
         except BaseException:
             sock.close()
+            self._crowd.leave(address)
             raise
-        self._drivers.add(driver)
+        self._drivers[driver] = address
         self._shaking.add(driver)
         self._spawn(self._serve(driver, sock, address))
 
@@ -252,7 +263,7 @@ class _ServerTransport(Closing):
             await driver.begin(lambda: loop.connect_accepted_socket(lambda: driver, sock))
         except OSError as error:
             sock.close()
-            _log.warning("lost a connection from %s: %s", shown(address), error)
+            self._teller.warn(LOST, shown(address), error)
 
     def _end_handshake(self, driver: Driver) -> None:
         if driver in self._shaking:
@@ -266,7 +277,7 @@ class _ServerTransport(Closing):
     def _forget(self, driver: Driver) -> None:
         self._end_handshake(driver)
         if driver in self._drivers:
-            self._drivers.remove(driver)
+            self._crowd.leave(self._drivers.pop(driver))
             self._open_doors()
             self.pool.discard(driver.core)
 

@@ -49,7 +49,7 @@ from siptls.wire.gate import IS_TRAFFIC
 from siptls.wire.hello import ALPN
 from siptls.wire.inforce import InForce
 from siptls.wire.limits import Limits, as_limits
-from siptls.wire.telling import Address, OnRefused, address_of
+from siptls.wire.telling import Address, OnRefused, Teller, address_of
 from siptls.wire.traffic import Traffic
 
 __all__ = ["TLSClientTransport", "wrap_socket"]
@@ -123,7 +123,7 @@ def wrap_socket(  # noqa: PLR0913  a connection's whole configuration
             alpn=alpn,
             keep_alive=keep_alive,
         )
-    return Connection(sock, core, bounds, on_refused=on_refused).handshake()
+    return Connection(sock, core, bounds, teller=Teller(on_refused)).handshake()
 
 
 def _require_connected(sock: socket.socket) -> None:
@@ -202,7 +202,7 @@ class TLSClientTransport(Closing):
             self.traffic,
             authorize,
         )
-        self._on_refused = on_refused
+        self._teller = Teller(on_refused)
         self.pool: ConnectionPool[Connection] = ConnectionPool() if pool is None else pool
         """The live connections that may be used again."""
         self._lock = threading.Lock()
@@ -496,7 +496,7 @@ class TLSClientTransport(Closing):
             sock,
             core,
             self._limits,
-            on_refused=self._on_refused,
+            teller=self._teller,
             attempts=attempts,
             on_released=self._forget,
         )

@@ -48,10 +48,8 @@ from siptls.wire.limits import Limits
 from siptls.wire.message import Message
 from siptls.wire.telling import (
     Address,
-    OnRefused,
+    Teller,
     address_of,
-    tell_end,
-    tell_refused,
 )
 
 __all__ = ["Closing", "Connection", "close_all"]
@@ -104,7 +102,7 @@ class Connection(Known, Closing):
         core: Core,
         limits: Limits,
         *,
-        on_refused: OnRefused | None = None,
+        teller: Teller | None = None,
         attempts: Sequence[Attempt] = (),
         on_released: Callable[[Connection], object] | None = None,
     ) -> None:
@@ -121,7 +119,7 @@ class Connection(Known, Closing):
         self._sock = sock
         self._core = core
         self._limits = limits
-        self._on_refused = on_refused
+        self._teller = Teller() if teller is None else teller
         self.attempts = tuple(attempts)
         """The addresses that were tried in vain before this one, each with its error."""
         self.local_address = _name(sock.getsockname)
@@ -601,9 +599,11 @@ class Connection(Known, Closing):
             with suppress(IndexError):  # another thread has told it
                 event = self._untold.popleft()
                 if isinstance(event, PeerRefused):
-                    tell_refused(event.decision, self.remote_address, self._on_refused)
+                    self._teller.refused(event.decision, self.remote_address)
                 else:
-                    tell_end(event.reason, self.remote_address)
+                    self._teller.ended(
+                        event.reason, self.remote_address, proven=self.peer is not None
+                    )
 
     # ------------------------------------------------------------ the end
 

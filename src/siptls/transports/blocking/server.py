@@ -18,11 +18,15 @@ from siptls.errors import (
 from siptls.transports.admission import Admit, ask_blocking, check_admit
 from siptls.transports.blocking.connection import Closing, Connection, close_all
 from siptls.transports.blocking.timeouts import end_of, left
+from siptls.transports.crowd import Crowd
 from siptls.transports.listening import (
+    LOST,
+    TOO_MANY,
     cannot_listen,
     check_reuse_port,
     listeners,
     listening,
+    turn_away,
 )
 from siptls.transports.resolution import (
     SIPS_PORT,
@@ -99,7 +103,7 @@ class _ServerTransport(Closing):
         )
         self._handler = handler
         self._on_message = on_message
-        self._on_refused = self._service.remembering(on_refused)
+        self._teller = self._service.teller(on_refused)
         self._admit = admit
         self._lock = threading.Lock()
         self._listeners: dict[socket.socket, threading.Thread] = {}
@@ -109,6 +113,7 @@ class _ServerTransport(Closing):
         self._slots = threading.Semaphore(
             min(self._limits.max_threads, self._limits.max_connections)
         )
+        self._crowd = Crowd(self._limits.max_per_address)
         self._handshakes = threading.Semaphore(self._limits.max_handshakes)
         self._closed = threading.Event()
         self._waker, self._woken = socket.socketpair()
@@ -256,7 +261,15 @@ class _ServerTransport(Closing):
                 _log.error("cannot accept a connection: %s; trying again", error)
                 self._closed.wait(_ACCEPT_PAUSE)
                 continue
-            thread = threading.Thread(target=self._serve, args=[sock, name], daemon=True)
+            address = address_of(name)
+            with self._lock:
+                is_one_more = self._crowd.enter(address)
+            if not is_one_more:
+                turn_away(sock)
+                self._slots.release()
+                self._teller.warn(TOO_MANY, shown(address), self._limits.max_per_address)
+                continue
+            thread = threading.Thread(target=self._serve, args=[sock, address], daemon=True)
             try:
                 with self._lock:  # nobody joins one that has not started
                     thread.start()
@@ -266,18 +279,19 @@ class _ServerTransport(Closing):
                     one.join()
             except RuntimeError as error:
                 sock.close()
+                with self._lock:
+                    self._crowd.leave(address)
                 self._slots.release()
-                _log.error("no thread for a connection from %s: %s", shown(address_of(name)), error)
+                _log.error("no thread for a connection from %s: %s", shown(address), error)
                 self._closed.wait(_ACCEPT_PAUSE)
 
-    def _serve(self, sock: socket.socket, name: object) -> None:
-        address = address_of(name)
+    def _serve(self, sock: socket.socket, address: Address | None) -> None:
         try:
             connection = Connection(
                 sock,
                 self._service.connection(address),
                 self._limits,
-                on_refused=self._on_refused,
+                teller=self._teller,
                 on_released=self._forget,
             )
             with self._lock:
@@ -289,9 +303,10 @@ class _ServerTransport(Closing):
                 connection.close()
         except (OSError, SIPTLSError) as error:
             sock.close()
-            _log.warning("lost a connection from %s: %s", shown(address), error)
+            self._teller.warn(LOST, shown(address), error)
         finally:
             with self._lock:
+                self._crowd.leave(address)
                 self._threads.discard(threading.current_thread())
                 self._ending.append(threading.current_thread())
             self._slots.release()

@@ -1,0 +1,123 @@
+"""Telling: what strangers can have logged is bounded, and nothing is kept from the application."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from impostors import CONTOSO, STRANGER
+
+from siptls import ConnectionClosedError, Decision, Enterprise, FramingError
+from siptls.testing import evidence
+from siptls.trust.refusal import PeerRefusedError
+from siptls.wire.telling import Address, Teller
+
+REFUSAL = Enterprise(["contoso.com"], CONTOSO.authority()).evaluate(
+    evidence(STRANGER.issue("sip:contoso.com"), role="client")
+)
+PLACE = ("192.0.2.1", 5061)
+TIMEOUT = FramingError("it says nothing")
+
+
+class Timer:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_ten_seconds_worth_is_logged_at_once_and_then_as_many_as_the_rate(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    timer, told = Timer(), []
+
+    def note(decision: Decision, address: Address | None) -> None:
+        told.append((decision, address))
+
+    teller = Teller(note, rate=2, timer=timer)
+    for _ in range(50):
+        teller.refused(REFUSAL, PLACE)
+    assert [record.message for record in caplog.records] == [
+        f"refused 192.0.2.1 port 5061: path.unknown-ca: {REFUSAL.reason}"
+    ] * 20
+    assert told == [(REFUSAL, PLACE)] * 50
+    caplog.clear()
+    timer.now += 1
+    for _ in range(5):
+        teller.ended(TIMEOUT, PLACE, proven=False)
+    assert [record.message for record in caplog.records] == [
+        "30 lines about peers that have proven nothing were left out: Limits.log_rate is 2 in a"
+        " second",
+        *["the connection with 192.0.2.1 port 5061 is over: it says nothing"] * 2,
+    ]
+    caplog.clear()
+    timer.now += 10**6
+    for _ in range(30):
+        teller.warn("turned away %s", "somebody")
+    assert "3 lines about" in caplog.records[0].message
+    assert len(caplog.records) == 21
+
+
+def test_a_rate_below_one_line_in_ten_seconds_still_logs_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    timer = Timer()
+    teller = Teller(rate=0.01, timer=timer)
+    for _ in range(3):
+        teller.warn("a line")
+        timer.now += 60
+    assert [record.message for record in caplog.records].count("a line") == 2
+
+
+def test_whoever_has_proven_a_name_is_told_of_whatever_strangers_do(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    teller = Teller(rate=0.1, timer=Timer())
+    for _ in range(5):
+        teller.ended(TIMEOUT, PLACE, proven=False)
+    caplog.clear()
+    teller.ended(TIMEOUT, PLACE, proven=True)
+    assert len(caplog.records) == 1
+
+
+def test_what_is_not_logged_at_its_level_is_not_counted(caplog: pytest.LogCaptureFixture) -> None:
+    teller = Teller(rate=0.1, timer=Timer())
+    with caplog.at_level(logging.ERROR, "siptls"):
+        for _ in range(5):
+            teller.refused(REFUSAL, PLACE)
+    teller.refused(REFUSAL, PLACE)
+    assert len(caplog.records) == 1
+
+
+def test_an_ordinary_end_is_told_to_whoever_wants_to_hear_it_each_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    teller = Teller(rate=0.1, timer=Timer())
+    with caplog.at_level(logging.INFO, "siptls"):
+        for _ in range(5):
+            teller.ended(ConnectionClosedError("the peer has closed it"), PLACE, proven=False)
+    assert len(caplog.records) == 5
+
+
+def test_a_refusal_is_not_told_twice(caplog: pytest.LogCaptureFixture) -> None:
+    Teller().ended(PeerRefusedError(REFUSAL), PLACE, proven=False)
+    assert not caplog.records
+
+
+def test_a_callback_that_fails_floods_no_log_either(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("ours")
+
+    teller = Teller(broken, rate=1, timer=Timer())
+    for _ in range(50):
+        teller.refused(REFUSAL, PLACE)
+    assert len(caplog.records) == 10
+    assert sum("on_refused failed" in record.message for record in caplog.records) == 5
+
+
+def test_without_a_rate_all_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    teller = Teller(timer=Timer())
+    for _ in range(500):
+        teller.warn("a line")
+    assert len(caplog.records) == 500
