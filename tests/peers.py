@@ -19,7 +19,7 @@ GARBAGE = b"\x00\x01\x02 this is no SIP\r\n\r\n"
 TIMEOUT = 20
 
 
-def _context(version: str, credential: Credential | None) -> SSL.Context:
+def context_of(version: str, credential: Credential | None) -> SSL.Context:
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(VERSIONS[version])
     context.set_max_proto_version(VERSIONS[version])
@@ -59,7 +59,7 @@ def server(version: str, credential: Credential, does: str, *, asks: bool = Fals
         does: What it does after the first request.
         asks: Whether it refuses whoever shows no certificate.
     """
-    context = _context(version, credential)
+    context = context_of(version, credential)
     if asks:
         context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)
 
@@ -99,7 +99,7 @@ def visit(version: str, port: int, credential: Credential | None, does: str) -> 
     """
     with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as tcp:
         tcp.settimeout(None)
-        connection = SSL.Connection(_context(version, credential), tcp)
+        connection = SSL.Connection(context_of(version, credential), tcp)
         connection.set_connect_state()
         try:
             connection.do_handshake()
