@@ -82,7 +82,7 @@ PARTS = {"nothing": b"", "a byte": HELLO[:1], "a half": HELLO[:100], "a ClientHe
 
 @pytest.mark.parametrize("first", PARTS.values(), ids=PARTS.keys())
 def test_who_says_nothing_more_is_let_go_in_time(attacked: Attacked, first: bytes) -> None:
-    with attacked(handshake_timeout=SHORT, close_timeout=0.1) as victim, victim.visited() as tcp:
+    with attacked(handshake_timeout=SHORT) as victim, victim.visited() as tcp:
         tcp.sendall(first)
         victim.serves()
         read_to_end(tcp)
@@ -91,7 +91,7 @@ def test_who_says_nothing_more_is_let_go_in_time(attacked: Attacked, first: byte
 
 
 def test_bytes_that_drip_gain_no_time(attacked: Attacked) -> None:
-    with attacked(handshake_timeout=SHORT, close_timeout=0.1) as victim, victim.visited() as tcp:
+    with attacked(handshake_timeout=SHORT) as victim, victim.visited() as tcp:
         sent = 0
         with contextlib.suppress(ConnectionError):
             for byte in HELLO:

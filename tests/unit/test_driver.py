@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 import threading
+import weakref
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from network import ENTERPRISE, OURS, answer, client, raw_tls, serving, until
+from network import ENTERPRISE, OURS, answer, client, opened, raw_tls, serving, until
 from OpenSSL import SSL
 from sip import request
 
@@ -570,3 +573,24 @@ async def test_a_server_shows_a_client_without_a_certificate_as_such() -> None:
         with pytest.raises(ConnectionClosedError):
             await connection.receive()
     assert seen[0].startswith("<Connection with a client at 127.0.0.1 port")
+
+
+@pytest.mark.parametrize("first", [b"", b"\x16\x03\x01", b"no TLS at all"])
+async def test_a_stranger_that_is_let_go_leaves_nothing_for_the_garbage_collector(
+    first: bytes,
+) -> None:
+    """Thousands come and go between two of its looks, and OpenSSL keeps 50 KiB for each."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with serving(limits=Limits(handshake_timeout=0.1)) as server:
+            reader, writer = await opened(server.place)
+            writer.write(first)
+            await until(lambda: server.transport._drivers)
+            (driver,) = (weakref.ref(one) for one in server.transport._drivers)
+            with suppress(ConnectionResetError):
+                await reader.read()
+            writer.close()
+            await until(lambda: driver() is None)
+    finally:
+        gc.enable()

@@ -20,7 +20,13 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
-from siptls.errors import ConnectionClosedError, LimitError, OperationTimeout, SIPTLSError
+from siptls.errors import (
+    ConnectionClosedError,
+    HandshakeTimeout,
+    LimitError,
+    OperationTimeout,
+    SIPTLSError,
+)
 from siptls.transports.aio.turns import Handshake, Turns
 from siptls.transports.aio.waiting import Flag, Inbox
 from siptls.transports.sockets import Outflow, acknowledged, watch_peer
@@ -266,6 +272,7 @@ class Driver(asyncio.BufferedProtocol):
             for handle in (self._timer, self._linger, self._watch):
                 if handle is not None:
                     handle.cancel()
+            self._handshake = None  # it knows us: what is over is freed at once, and not by the gc
             self._writable.set()
             _settle(self.lost)
             if self._on_lost is not None:
@@ -483,7 +490,9 @@ class Driver(asyncio.BufferedProtocol):
         self._writable.set()
         self._resume_reading()
         self._flush(unasked=False)
-        if self._half_closed or (isinstance(reason, ConnectionClosedError) and reason.orderly):
+        if isinstance(reason, HandshakeTimeout):  # whoever says nothing is not waited for again
+            self.abort()
+        elif self._half_closed or (isinstance(reason, ConnectionClosedError) and reason.orderly):
             self._close_socket()
         else:
             self._half_close()
