@@ -4,6 +4,10 @@
 # make test-lowest   every test, with the lowest versions of the dependencies
 # make conformance   x509-limbo and NIST PKITS; SIPTLS_CONFORMANCE names the folder of the former
 # make bench    speed, side by side with the alternative
+# make siege    what a good client notices while thousands of strangers besiege the server
+# make audit    known vulnerabilities of what siptls needs
+# make wheel    the wheel, in dist/; make test INSTALL=dist/siptls-*.whl tests it instead of the source
+# make constraints   constraints.txt anew: the versions that are tested, the newest of today
 #
 # Each makes what it needs in .venv. Another Python: make test PYTHON=python3.13
 
@@ -16,12 +20,16 @@ $(error siptls needs Python 3.11 or later, and none was found: install one, or s
 endif
 VENV ?= .venv
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+# What is installed: the source as it lies here, or a wheel.
+INSTALL ?= --editable .
+# The same versions each time.
+PIP_INSTALL = $(BIN)/pip install --quiet --constraint constraints.txt
 BIN := $(VENV)/bin
 # One stamp for each step and Python version: another PYTHON makes the environment anew.
 PACKAGE := $(VENV)/.package-$(VERSION)
 TOOLS := $(VENV)/.tools-$(VERSION)
 
-.PHONY: demo test check test-lowest conformance bench help clean
+.PHONY: demo test check test-lowest conformance bench siege audit wheel constraints help clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -48,38 +56,62 @@ TRUST_TESTS := $(patsubst src/siptls/trust/%.py,tests/unit/test_%.py,\
 	$(filter-out %/__init__.py,$(wildcard src/siptls/trust/*.py)))
 
 conformance: $(TOOLS)
-	$(BIN)/pip install --quiet --group conformance
+	$(PIP_INSTALL) --group conformance
 	$(BIN)/python -m pytest tests/conformance $(ARGS)
 
 bench: $(PACKAGE)
-	$(BIN)/pip install --quiet --group bench
+	$(PIP_INSTALL) --group bench
 	$(BIN)/python benchmarks/compare.py $(ARGS)
 	$(BIN)/python benchmarks/federation.py
+
+siege: $(PACKAGE)
+	$(BIN)/python benchmarks/siege.py $(ARGS)
+
+audit: $(PACKAGE)
+	$(PIP_INSTALL) --group audit
+	$(BIN)/python .ci/audit.py
+
+wheel:
+	rm -rf dist
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+constraints: NEWEST := $(VENV)-newest
+constraints:
+	$(PYTHON) -m venv --clear $(NEWEST)
+	$(NEWEST)/bin/pip install --quiet --upgrade 'pip>=25.1'
+	$(NEWEST)/bin/pip install --quiet . $(foreach group,test frameworks check conformance bench fuzz audit,--group $(group))
+	echo '# The versions that are tested, on each Python; `make constraints` writes this file.' > constraints.txt
+	$(NEWEST)/bin/pip freeze --exclude siptls >> constraints.txt
+	rm -rf $(NEWEST)
 
 test-lowest: LOWEST := $(VENV)-lowest
 test-lowest:
 	$(PYTHON) -m venv --clear $(LOWEST)
 	$(LOWEST)/bin/pip install --quiet --upgrade 'pip>=25.1'
 	$(PYTHON) -c "$$PINS" > $(LOWEST)/lowest.txt
-	$(LOWEST)/bin/pip install --quiet --constraint $(LOWEST)/lowest.txt --editable . --group test
+	$(LOWEST)/bin/pip install --quiet --constraint $(LOWEST)/lowest.txt $(INSTALL) --group test
 	$(LOWEST)/bin/python -m pytest $(ARGS)
 
 define PINS
-import tomllib
+import re, tomllib
+def name(requirement):
+    return re.split("[=>]", requirement)[0].lower()
 with open("pyproject.toml", "rb") as file:
-    for dependency in tomllib.load(file)["project"]["dependencies"]:
-        print(dependency.replace(">=", "=="))
+    lowest = [one.replace(">=", "==") for one in tomllib.load(file)["project"]["dependencies"]]
+with open("constraints.txt") as file:
+    others = [one for one in file.read().splitlines() if name(one) not in map(name, lowest)]
+print(*lowest, *others, sep="\n")
 endef
 export PINS
 
-$(PACKAGE): pyproject.toml
+$(PACKAGE): pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/pip install --quiet --editable .
+	$(PIP_INSTALL) $(INSTALL)
 	@touch $@
 
 $(TOOLS): $(PACKAGE)
-	$(BIN)/pip install --quiet --group test --group frameworks --group check
+	$(PIP_INSTALL) --group test --group frameworks --group check
 	@touch $@
 
 clean:

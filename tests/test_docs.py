@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from attrs import asdict
 
 from siptls import (
     Alert,
@@ -17,6 +18,7 @@ from siptls import (
     Code,
     Enterprise,
     Federation,
+    Limits,
     NameRules,
     Partner,
     Traffic,
@@ -65,6 +67,12 @@ def test_the_report_has_the_documented_keys_and_no_others() -> None:
     assert list(report) == ["peers", "refused"]
     assert [list(one) for one in report["peers"]] == [peers]
     assert [list(one) for one in report["refused"]] == [refused]
+
+
+def test_every_limit_is_listed_with_its_default() -> None:
+    text = (ROOT / "docs" / "reference" / "limits.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (\S+) \| .+ \|$", text, re.MULTILINE)
+    assert sorted(rows) == sorted((name, str(limit)) for name, limit in asdict(Limits()).items())
 
 
 def test_every_link_leads_somewhere() -> None:
