@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -83,6 +84,7 @@ class Victim:
         """Connect over TLS as a peer who is trusted, and does what a test wants."""
         with self.visited() as tcp:
             tcp.settimeout(None)
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", TIMEOUT, 0))
             tls = SSL.Connection(context_of(version, credential), tcp)
             tls.set_connect_state()
             tls.do_handshake()
