@@ -3,6 +3,7 @@
 # make check    lint, types, and the tests with coverage
 # make test-lowest   every test, with the lowest versions of the dependencies
 # make conformance   x509-limbo and NIST PKITS; SIPTLS_CONFORMANCE names the folder of the former
+# make interop  the tests against Kamailio, SIPp, baresip, linphone, GnuTLS and OpenSSL; as root it installs them
 # make bench    speed, side by side with the alternative
 # make siege    what a good client notices while thousands of strangers besiege the server
 # make audit    known vulnerabilities of what siptls needs
@@ -29,7 +30,8 @@ BIN := $(VENV)/bin
 PACKAGE := $(VENV)/.package-$(VERSION)
 TOOLS := $(VENV)/.tools-$(VERSION)
 
-.PHONY: demo test check test-lowest conformance bench siege audit wheel constraints help clean
+.PHONY: demo test check test-lowest conformance interop neighbours bench siege audit wheel \
+	constraints help clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -58,6 +60,20 @@ TRUST_TESTS := $(patsubst src/siptls/trust/%.py,tests/unit/test_%.py,\
 conformance: $(TOOLS)
 	$(PIP_INSTALL) --group conformance
 	$(BIN)/python -m pytest tests/conformance $(ARGS)
+
+# What the tests run, by Debian's names. Whatever is absent is skipped, and says so.
+NEIGHBOURS := kamailio kamailio-tls-modules sip-tester stunnel4 baresip-core linphone-cli \
+	gnutls-bin openssl sslscan dnsmasq-base iproute2
+
+neighbours:
+	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			$(NEIGHBOURS) >/dev/null || echo "not all of them could be installed: $(NEIGHBOURS)"; \
+	else echo "this needs root and apt-get; what is absent is skipped: $(NEIGHBOURS)"; fi
+
+interop: $(TOOLS) neighbours
+	$(BIN)/python -m pytest tests/interop $(ARGS)
 
 bench: $(PACKAGE)
 	$(PIP_INSTALL) --group bench

@@ -68,12 +68,19 @@ class Server:
 
 @asynccontextmanager
 async def serving(
-    handler: Callable[[Connection], Any] = answer, *, send_buffer: int | None = None, **options: Any
+    handler: Callable[[Connection], Any] = answer,
+    *,
+    send_buffer: int | None = None,
+    listener: socket.socket | None = None,
+    **options: Any,
 ) -> AsyncIterator[Server]:
-    """Run a server on a free port of 127.0.0.1; ``send_buffer`` is what its kernel keeps."""
+    """Run a server on a free port of 127.0.0.1, or with a listener that was made elsewhere.
+
+    ``send_buffer`` is what its kernel keeps.
+    """
     server = Server(handler, **options)
     async with server.transport:
-        sock = socket.create_server(("127.0.0.1", 0))
+        sock = listener or socket.create_server(("127.0.0.1", 0))
         if send_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         await server.transport.listen(sock=sock)

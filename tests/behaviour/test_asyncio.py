@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
+import threading
 from typing import Any
 
 import pytest
 from impostors import CONTOSO, FABRIKAM, REFUSED, WELCOME, Visitor, name_of, policy
 from network import ENTERPRISE, OURS, answer, client, opened, raw_tls, serving, until
+from OpenSSL import SSL
 from sip import request
 
 from siptls import (
@@ -381,3 +384,33 @@ def test_a_server_takes_a_handler_or_on_message(bad: dict[str, Any]) -> None:
 def test_a_client_takes_a_policy() -> None:
     with pytest.raises(ValueError, match="a TrustPolicy is needed"):
         TLSClientTransport("contoso.com")  # type: ignore[arg-type]
+
+
+async def test_a_request_that_crosses_a_refusal_does_not_hide_it() -> None:
+    """A TLS 1.3 server refuses, and its reset is there, too, before the client has read why."""
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.use_certificate(OURS.chain[0])
+    context.use_privatekey(OURS.key)
+    context.set_verify(SSL.VERIFY_PEER, lambda *_: False)
+
+    def refuse(listener: socket.socket) -> None:
+        tcp, _ = listener.accept()
+        connection = SSL.Connection(context, tcp)
+        connection.set_accept_state()
+        with pytest.raises(SSL.Error):
+            connection.do_handshake()
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        tcp.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=refuse, args=[listener])
+        server.start()
+        async with client() as transport:
+            host, port = listener.getsockname()
+            connection = await transport.connect("sip:contoso.com", host=host, port=port)
+            server.join()  # the loop waits, and cannot read
+            with contextlib.suppress(SIPTLSError):
+                await connection.send(request())
+            with pytest.raises(RefusedByPeerError) as caught:
+                await connection.receive()
+            assert caught.value.alert.code == 48

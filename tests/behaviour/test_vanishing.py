@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
-import itertools
-import os
 import queue
-import shutil
 import socket
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import Any
 
 import pytest
 from attrs import frozen
+from namespaces import Namespace, namespaces
 from network import ENTERPRISE, OURS, client, raw_tls, serving
 from OpenSSL import SSL
 from sip import request
@@ -302,73 +296,35 @@ def test_a_blocking_send_to_a_peer_that_reads_nothing_ends_in_time() -> None:
 
 # ---------------------------------------------------------------- a machine that is gone
 
-_CLONE_NEWNET = 0x40000000
-_numbers = itertools.count()
-
 
 @frozen
 class Machines:
     """Two network namespaces, ours and the peer's, with one cable between them."""
 
-    ours: str
-    peers: str
+    ours: Namespace
+    peers: Namespace
 
     def our_socket(self, listener: socket.socket) -> socket.socket:
         """Connect from our machine to the peer's."""
-        name = listener.getsockname()
-        return within(self.ours, lambda: socket.create_connection(name, timeout=10))
+        return self.ours.connected(*listener.getsockname())
 
     def peers_listener(self) -> socket.socket:
-        return within(self.peers, lambda: socket.create_server(("198.18.0.2", 0)))
+        return self.peers.listener("198.18.0.2")
 
     def unplug(self) -> None:
         """Have the peer's machine vanish: nothing tells ours."""
-        ip("-n", self.peers, "link", "set", "cable", "down")
-
-
-def within(namespace: str, make: Callable[[], Any]) -> Any:
-    """Make a socket in a namespace, where it stays. The thread that goes there ends with it."""
-    made: list[Any] = []
-
-    def go() -> None:
-        with Path("/run/netns", namespace).open("rb") as there:
-            if ctypes.CDLL(None, use_errno=True).setns(there.fileno(), _CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), "setns")
-        made.append(make())
-
-    thread = threading.Thread(target=go)
-    thread.start()
-    thread.join()
-    return made[0]
-
-
-def ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True, timeout=20)
+        self.peers.ip("link", "set", "cable", "down")
 
 
 @pytest.fixture
 def machines() -> Iterator[Machines]:
-    if shutil.which("ip") is None:
-        pytest.skip("there is no program ip (iproute2)")
-    number = f"{os.getpid()}-{next(_numbers)}"
-    both = Machines(f"siptls-{number}-a", f"siptls-{number}-b")
-    with ExitStack() as made:
-        try:
-            for name in (both.ours, both.peers):
-                ip("netns", "add", name)
-                made.callback(ip, "netns", "del", name)
-            ip(
-                "-n",
-                both.ours,
-                *["link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns"],
-                both.peers,
-            )
-        except subprocess.CalledProcessError as error:
-            pytest.skip(f"no network namespaces without CAP_NET_ADMIN: {error.stderr.strip()}")
-        for name, address in ((both.ours, "198.18.0.1/30"), (both.peers, "198.18.0.2/30")):
-            ip("-n", name, "address", "add", address, "dev", "cable")
-            ip("-n", name, "link", "set", "cable", "up")
-        yield both
+    with namespaces(2) as (ours, peers):
+        cable = ("link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns")
+        ours.ip(*cable, peers.name)
+        for one, address in ((ours, "198.18.0.1/30"), (peers, "198.18.0.2/30")):
+            one.ip("address", "add", address, "dev", "cable")
+            one.ip("link", "set", "cable", "up")
+        yield Machines(ours, peers)
 
 
 VANISHED = Limits(gone_timeout=3, close_timeout=0.2)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import shutil
-import signal
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
+from attrs import frozen
 from impostors import CONTOSO, FABRIKAM, STRANGER
 from ports import free_port
+from programs import Program, needs, running
 from sip import request
 
 from siptls import (
@@ -38,14 +36,11 @@ from siptls import (
 )
 from siptls.testing import pem
 
-KAMAILIO = shutil.which("kamailio", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 HAS_TLS = any(Path("/usr/lib").glob("*/kamailio/modules/tls.so"))
 
 pytestmark = [
-    pytest.mark.skipif(
-        KAMAILIO is None or not HAS_TLS,
-        reason="Kamailio is not installed: apt-get install kamailio kamailio-tls-modules",
-    ),
+    needs("kamailio", "kamailio kamailio-tls-modules"),
+    pytest.mark.skipif(not HAS_TLS, reason="no TLS: apt-get install kamailio-tls-modules"),
     pytest.mark.timeout(90),
 ]
 
@@ -55,12 +50,16 @@ OURS = FABRIKAM.issue("sip:fabrikam.com", "sip.fabrikam.com")
 BELIEVE_IT = Enterprise(["contoso.com"], CONTOSO.authority())
 
 
+@frozen
 class Kamailio:
-    """A running Kamailio, and what it logs."""
+    """A running Kamailio."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.log: list[str] = []
+    port: int
+    program: Program
+
+    @property
+    def log(self) -> str:
+        return self.program.output
 
 
 @asynccontextmanager
@@ -80,57 +79,26 @@ async def kamailio(
     }
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    peer = Kamailio(port or free_port())
-    defines = (f"TLS_PORT={peer.port}", f'TLS_CFG="{folder}/tls.cfg"')
-    async with running(peer, folder, Path(__file__).with_name("kamailio.cfg"), *defines):
+    port = port or free_port()
+    defines = (f"TLS_PORT={port}", f'TLS_CFG="{folder}/tls.cfg"')
+    config = Path(__file__).with_name("kamailio.cfg")
+    async with configured(config, folder, port, *defines) as peer:
         yield peer
 
 
 @asynccontextmanager
-async def running(peer: Kamailio, folder: Path, config: Path, *defines: str) -> AsyncIterator[None]:
+async def configured(
+    config: Path, folder: Path, port: int, *defines: str
+) -> AsyncIterator[Kamailio]:
     """Run it with a configuration, from when it listens until the block ends."""
-    assert KAMAILIO is not None
-    process = await asyncio.create_subprocess_exec(
-        KAMAILIO,
-        *("-DD", "-E", "-m", "64", "-M", "8"),
-        *("-f", str(config)),
+    command = (
+        *("kamailio", "-DD", "-E", "-m", "64", "-M", "8", "-f", str(config)),
         *("-Y", str(folder), "-P", str(folder / "pid"), "-w", str(folder)),
         *(word for define in defines for word in ("-A", define)),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
     )
-    assert process.stderr is not None
-    reader = asyncio.create_task(_read(process.stderr, peer.log))
-    try:
-        await _listening(peer, process)
-        yield
-    finally:
-        if process.returncode is None:
-            # The group that we started, all of it ours.
-            os.killpg(process.pid, signal.SIGTERM)
-        await process.wait()
-        await reader
-
-
-async def _read(stream: asyncio.StreamReader, log: list[str]) -> None:
-    async for line in stream:
-        log.append(line.decode(errors="replace"))  # noqa: PERF401  it is read while it grows
-
-
-async def _listening(peer: Kamailio, process: asyncio.subprocess.Process) -> None:
-    async with asyncio.timeout(30):
-        while True:
-            assert process.returncode is None, "".join(peer.log)
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", peer.port)
-            except OSError:
-                await asyncio.sleep(0.05)  # it has no other way to say that it is ready
-                continue
-            writer.close()
-            await writer.wait_closed()
-            return
+    async with running(*command, folder=folder) as program:
+        await program.listens(port)
+        yield Kamailio(port, program)
 
 
 async def ask(transport: TLSClientTransport, peer: Kamailio) -> Message:
@@ -151,7 +119,7 @@ async def test_our_client_asks_kamailio(tls_version: str, tmp_path: Path) -> Non
         connection = await transport.connect("sip:contoso.com", host="127.0.0.1", port=peer.port)
         await connection.send(request())
         reply = await connection.receive()
-        assert reply.status == 200, "".join(peer.log)
+        assert reply.status == 200, peer.log
         assert "Kamailio is alive" in reply.start_line
         assert connection.tls is not None
         assert connection.tls.version == tls_version
@@ -185,12 +153,37 @@ async def test_kamailio_relays_to_our_server_and_brings_our_answer_back(
         reply = await connection.receive()
         while reply.status == 100:
             reply = await connection.receive()
-        assert "Fabrikam answers" in reply.start_line, "".join(peer.log)
+        assert "Fabrikam answers" in reply.start_line, peer.log
         (its,) = served
         assert its.peer is not None
         assert its.peer.domains == {"contoso.com"}
         assert its.tls is not None
         assert its.tls.version == tls_version
+
+
+async def test_kamailio_minds_no_name_in_our_certificate(tmp_path: Path) -> None:
+    """It looks for fabrikam.com, and takes whoever one of its CAs has issued a certificate."""
+    federation = Federation([Partner(["contoso.com"], CONTOSO.authority())])
+
+    async def answer(connection: Connection) -> None:
+        async for message in connection:
+            await connection.send(message.reply(200, "Somebody answers"))
+
+    another = FABRIKAM.issue("sip:northwind.com", "northwind.com")
+    async with (
+        kamailio(tmp_path, version="TLSv1.2+") as peer,
+        MTLSServerTransport(another, federation, answer) as server,
+        TLSClientTransport(BELIEVE_IT, credential=OURS) as transport,
+    ):
+        await server.listen("127.0.0.1", 0)
+        host, port = server.addresses[0]
+        connection = await transport.connect("sip:contoso.com", host="127.0.0.1", port=peer.port)
+        relay = f"X-Relay: sip:{host}:{port};transport=tls\r\n"
+        await connection.send(request("MESSAGE", "sip:bob@fabrikam.com", header=relay, body=b"Hi"))
+        reply = await connection.receive()
+        while reply.status == 100:
+            reply = await connection.receive()
+        assert "Somebody answers" in reply.start_line, peer.log
 
 
 async def test_our_server_refuses_kamailio_if_it_is_no_partner(
@@ -310,17 +303,17 @@ PROXY = CONTOSO.issue("sip:contoso.com", "proxy.contoso.com", key="RSA-2048")
 @asynccontextmanager
 async def dispatching(folder: Path, ports: list[int]) -> AsyncIterator[Kamailio]:
     """Run Kamailio with the files in the how-to, on loopback and before servers of ours."""
-    peer = Kamailio(free_port())
+    port = free_port()
     page = SCALE_OUT.read_text(encoding="utf-8")
     for name, text in re.findall(r"```text\n# /etc/kamailio/(\S+)\n(.*?)```", page, re.DOTALL):
         here = text.replace("/etc/kamailio", str(folder))
-        here = here.replace("tls:192.0.2.10:5061", f"tls:127.0.0.1:{peer.port}")
+        here = here.replace("tls:192.0.2.10:5061", f"tls:127.0.0.1:{port}")
         (folder / name).write_text(here, encoding="utf-8")
     places = "".join(f"1 sip:127.0.0.1:{port};transport=tls\n" for port in ports)
     (folder / "dispatcher.list").write_text(places, encoding="utf-8")
     (folder / "proxy.pem").write_bytes(pem(PROXY))
     (folder / "contoso-ca.pem").write_bytes(CONTOSO.pem)
-    async with running(peer, folder, folder / "kamailio.cfg"):
+    async with configured(folder / "kamailio.cfg", folder, port) as peer:
         yield peer
 
 
@@ -350,7 +343,7 @@ async def test_kamailio_in_front_is_set_up_as_in_the_how_to(tmp_path: Path) -> N
         connection = await client.connect("sip:contoso.com", host="127.0.0.1", port=peer.port)
         for number in range(30):
             await connection.send(request("MESSAGE", number=number))
-            assert (await connection.receive()).status == 200, "".join(peer.log)
+            assert (await connection.receive()).status == 200, peer.log
         assert {number for number, method in seen if method == "MESSAGE"} == {1, 2}
         await servers[0].aclose()
         answers = []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import pytest
@@ -325,6 +327,18 @@ def test_a_close_in_answer_to_what_was_sent_tells_where_to_look() -> None:
     assert isinstance(reason, ConnectionClosedError)
     assert reason.orderly
     assert "without an answer to what was sent last" in str(reason)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_a_close_after_our_own_answer_is_no_more_than_that(kind: Callable[[bytes], Any]) -> None:
+    client, server = established()
+    client.send(request())
+    exchange(client, server)
+    server.send(kind(Message(request()).reply(200, "OK").data))
+    exchange(client, server)
+    client.close()
+    exchange(client, server)
+    assert str(closed_reason(server.events())) == "the peer closed the connection in order"
 
 
 def test_a_close_after_an_answer_is_no_more_than_that() -> None:

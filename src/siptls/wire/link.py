@@ -366,7 +366,7 @@ class Link:
             self._check_sendable()
         data = message.data if type(message) is Message else _bytes_of(message)
         self._encrypt(data)
-        self._unanswered = True
+        self._unanswered = data[:8] != b"SIP/2.0 "  # a response has no answer
         if self._gate is not None:
             self._gate.sent(data, self._timer())
 

@@ -14,9 +14,12 @@ only then closes the socket; or when ``Limits.close_timeout`` is over.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
+import os
 import threading
+from asyncio.trsock import TransportSocket
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
@@ -53,6 +56,8 @@ from siptls.wire.telling import (
 __all__ = ["Driver"]
 
 _log = logging.getLogger("siptls")
+
+_REST = 65536  # bytes, read once: it is the alert that matters
 
 
 # One read buffer serves all connections of a thread: a read and what is made of it are one step of
@@ -264,6 +269,8 @@ class Driver(asyncio.BufferedProtocol):
         if self._has_to_wait(lambda: self.connection_lost(exc), behind=True):
             return
         try:
+            if isinstance(exc, OSError):
+                self._read_the_rest()
             self.core.receive_eof(exc if isinstance(exc, OSError) else None)
             self._process()
         finally:  # whatever the application does with what comes last
@@ -277,6 +284,18 @@ class Driver(asyncio.BufferedProtocol):
             _settle(self.lost)
             if self._on_lost is not None:
                 self._on_lost(self)
+
+    def _read_the_rest(self) -> None:
+        """Take what had come when a write failed, which asyncio leaves unread.
+
+        A TLS 1.3 server may refuse a client's certificate, and close, while the client sends its
+        first request: the write fails, and its reason is an alert that waits to be read.
+        """
+        sock = None if self._transport is None else self._transport.get_extra_info("socket")
+        # That of uvloop may have been closed already, and its number be another one's.
+        if isinstance(sock, TransportSocket):
+            with contextlib.suppress(OSError):
+                self.core.receive_data(os.read(sock.fileno(), _REST))
 
     def pause_writing(self) -> None:
         """The kernel has not taken all that was written."""
