@@ -5,6 +5,7 @@
 # make conformance   x509-limbo and NIST PKITS; SIPTLS_CONFORMANCE names the folder of the former
 # make interop  the tests against Kamailio, SIPp, baresip, linphone, GnuTLS and OpenSSL; as root it installs them
 # make bench    speed, side by side with the alternative
+# make fuzz     bytes that find their own way, into each target for FUZZ_SECONDS (60)
 # make siege    what a good client notices while thousands of strangers besiege the server
 # make audit    known vulnerabilities of what siptls needs
 # make wheel    the wheel, in dist/; make test INSTALL=dist/siptls-*.whl tests it instead of the source
@@ -30,7 +31,7 @@ BIN := $(VENV)/bin
 PACKAGE := $(VENV)/.package-$(VERSION)
 TOOLS := $(VENV)/.tools-$(VERSION)
 
-.PHONY: demo test check test-lowest conformance interop neighbours bench siege audit wheel \
+.PHONY: demo test check test-lowest conformance interop neighbours fuzz bench siege audit wheel \
 	constraints help clean
 
 help:
@@ -79,6 +80,12 @@ bench: $(PACKAGE)
 	$(PIP_INSTALL) --group bench
 	$(BIN)/python benchmarks/compare.py $(ARGS)
 	$(BIN)/python benchmarks/federation.py
+
+# What breaks a law is written to fuzz/runs/<target>/; see fuzz/harness.py.
+FUZZ_SECONDS ?= 60
+fuzz: $(PACKAGE)
+	$(PIP_INSTALL) --group fuzz
+	$(BIN)/python -m fuzz.harness --seconds $(FUZZ_SECONDS) $(ARGS)
 
 siege: $(PACKAGE)
 	$(BIN)/python benchmarks/siege.py $(ARGS)

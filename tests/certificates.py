@@ -14,6 +14,7 @@ from attrs import frozen
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import NameOID
 
@@ -153,6 +154,18 @@ def show(
     certificates = [made.certificate if isinstance(made, Made) else made for made in chain]
     expected = None if reference is None else ReferenceIdentity.parse(reference)
     return Evidence(certificates, Role(role), now=now, reference=expected, **limits)
+
+
+P256_OID = bytes.fromhex("06082a8648ce3d030107")
+UNKNOWN_CURVE = bytes.fromhex("06082a8648ce3d030102")
+
+
+def altered(made: Made, old: bytes, new: bytes) -> x509.Certificate:
+    """Give a certificate with other bytes in it; its signature does not matter here."""
+    der = made.certificate.public_bytes(Encoding.DER)
+    assert old in der
+    assert len(old) == len(new)
+    return x509.load_der_x509_certificate(der.replace(old, new))
 
 
 def with_serial(made: Made, number: int, issuer: Made) -> Made:

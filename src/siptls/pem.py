@@ -123,7 +123,7 @@ def certificates(name: str, data: bytes) -> list[x509.Certificate]:
         return []
     try:
         return x509.load_pem_x509_certificates(data)
-    except ValueError as error:
+    except Exception as error:  # cryptography raises at least five kinds
         raise CertificateError(
             f"{name} has a certificate that cannot be read ({error}); is the file cut off or"
             " edited?"

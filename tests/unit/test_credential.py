@@ -10,7 +10,18 @@ from typing import Any
 
 import attrs
 import pytest
-from certificates import NOW, SECOND, YEAR, Made, make, make_ca, make_leaf
+from certificates import (
+    NOW,
+    P256_OID,
+    SECOND,
+    UNKNOWN_CURVE,
+    YEAR,
+    Made,
+    altered,
+    make,
+    make_ca,
+    make_leaf,
+)
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -34,6 +45,7 @@ ROOT = make_ca("Root")
 INTERMEDIATE = make_ca("Intermediate", ROOT)
 LEAF = make_leaf(INTERMEDIATE, "sip:contoso.com", "sip.contoso.com", key=P256)
 CHAIN = (LEAF.certificate, INTERMEDIATE.certificate)
+SECOND_LEAF = make_leaf(INTERMEDIATE, "sip:contoso.com")
 
 
 def cert(made: Made) -> bytes:
@@ -147,6 +159,20 @@ def test_a_key_of_another_certificate_is_refused_and_the_certificate_named() -> 
         Credential(CHAIN, RSA)
     with pytest.raises(CertificateError, match=r"does not belong to CN=Intermediate"):
         Credential(CHAIN[::-1], P256)
+
+
+def test_a_certificate_whose_key_cannot_be_read_is_not_that_of_our_key() -> None:
+    """What stands beside ours is sent along, whatever its key is; what is ours must fit."""
+    odd = altered(SECOND_LEAF, P256_OID, UNKNOWN_CURVE)
+    text = odd.public_bytes(Encoding.PEM)
+    with pytest.raises(CertificateError, match="does not belong to CN=leaf"):
+        Credential.from_pem(text, KEY)
+    assert Credential.from_pem(text, cert(LEAF), KEY).chain == (LEAF.certificate, odd)
+
+
+def test_a_credential_whose_subject_cannot_be_decoded_is_shown_all_the_same() -> None:
+    odd = altered(LEAF, b"leaf", b"\xff\xfe\xfd\xfc")
+    assert "(subject that cannot be decoded)" in repr(Credential([odd], P256))
 
 
 def test_a_chain_is_not_empty() -> None:

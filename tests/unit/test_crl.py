@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ from statements import (
     without_next_update,
 )
 
+from siptls import ConfigurationError, Revocation
 from siptls.testing import CertificateAuthority
 from siptls.trust import crl as module
 from siptls.trust.crl import Crl
@@ -346,6 +348,19 @@ def test_what_is_no_complete_crl_of_its_issuer_is_not_read(
 ) -> None:
     with pytest.raises(ValueError, match=why):
         Crl.read(make())
+
+
+def test_a_crl_of_a_version_that_nobody_knows_is_not_read_in_any_form() -> None:
+    """What cryptography raises of it is no ValueError."""
+    good = CONTOSO.crl([OTHER], **FRESH)
+    start = good.index(bytes.fromhex("020101300a06082a"))
+    der = good[: start + 2] + b"\x41" + good[start + 3 :]
+    pem = b"-----BEGIN X509 CRL-----\n" + b64encode(der) + b"\n-----END X509 CRL-----\n"
+    for data in (der, pem):
+        with pytest.raises(ValueError, match="65 is not a valid CRL version"):
+            Crl.read_all(data)
+        with pytest.raises(ConfigurationError, match="65 is not a valid CRL version"):
+            Revocation(data)
 
 
 def test_a_reason_that_nobody_knows_revokes_all_the_same() -> None:

@@ -8,7 +8,19 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from certificates import CA, NOW, Made, make, make_ca, make_leaf, raw, show
+from certificates import (
+    CA,
+    NOW,
+    P256_OID,
+    UNKNOWN_CURVE,
+    Made,
+    altered,
+    make,
+    make_ca,
+    make_leaf,
+    raw,
+    show,
+)
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -26,14 +38,12 @@ from siptls.trust.evidence import (
     Role,
     extension,
 )
-from siptls.trust.fault import Fault
+from siptls.trust.fault import Fault, describe
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.presented import PresentedNames
 
 BROKEN_SAN = raw("2.5.29.17", b"\x30\x03bad", critical=False)
 TWO = [raw(oid, b"\x05\x00", critical=False) for oid in ("1.2.3.4", "1.2.3.5")]
-P256 = bytes.fromhex("06082a8648ce3d030107")
-UNKNOWN_CURVE = bytes.fromhex("06082a8648ce3d030102")
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +54,6 @@ def root() -> Made:
 @pytest.fixture(scope="module")
 def leaf(root: Made) -> Made:
     return make_leaf(root, "sip:contoso.com", "sip.contoso.com", subject="")
-
-
-def altered(made: Made, old: bytes, new: bytes) -> x509.Certificate:
-    """Give a certificate with other bytes in it; its signature does not matter here."""
-    der = made.certificate.public_bytes(Encoding.DER)
-    assert old in der
-    assert len(old) == len(new)
-    return x509.load_der_x509_certificate(der.replace(old, new))
 
 
 # ---------------------------------------------------------------- values
@@ -233,7 +235,7 @@ def malformed(root: Made) -> dict[str, x509.Certificate]:
         "extension": make("leaf", root, BROKEN_SAN).certificate,
         "subject": altered(make("leaf", root), b"leaf", b"\xff\xfe\xfd\xfc"),
         "issuer": altered(make("leaf", issued_by="above"), b"above", b"\xff\xfe\xfd\xfc\xfb"),
-        "curve": altered(make("leaf", root), P256, UNKNOWN_CURVE),
+        "curve": altered(make("leaf", root), P256_OID, UNKNOWN_CURVE),
         # Those below are neither ValueError nor UnsupportedAlgorithm in cryptography.
         "kind of name": make(
             "leaf", root, raw("2.5.29.17", b"\x30\x04\xa3\x02\x05\x00", critical=False)
@@ -278,6 +280,7 @@ def test_names_that_cannot_be_decoded_are_a_value_error(root: Made) -> None:
 @pytest.mark.parametrize("what", ["extension", "subject", "kind of name", "twice", "bits"])
 def test_what_cannot_be_decoded_can_be_explained(root: Made, what: str) -> None:
     evidence = show(malformed(root)[what])
+    assert describe(evidence.chain[0]) in repr(evidence)
     decision = Decision.refuse(Code.PATH_LIMIT, "too long", evidence=evidence)
     assert "cannot be decoded" in decision.explain()
     assert json.loads(json.dumps(decision.to_dict()))["evidence"]["presented"]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sip import request
 
-from siptls import ConfigurationError, Decision, FramingError, Message
+from siptls import ConfigurationError, Decision, FramingError, Message, MessageFramer
 
 REQUEST = (
     b"INVITE sip:bob@contoso.com SIP/2.0\r\n"
@@ -293,6 +293,17 @@ def test_octets_that_are_no_utf_8_are_repeated_as_they_came() -> None:
     assert b'\r\nTo: "\xff\xe4 \xc3\xa4" <sip:b@c.example>;tag=\xfe\r\n' in reply.data
     odd = Message(REQUEST.replace(b"7@one", b"\xff@one")).reply(200, "OK")  # the tag is made of it
     assert b"\r\nCall-ID: \xff@one.example\r\n" in odd.data
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\0", "\n\r"])
+def test_a_line_end_of_another_world_ends_no_line_of_a_reply(end: str) -> None:
+    """No framer lets it through; but a message can be made of bytes that none has seen."""
+    asked = f"OPTIONS sip:a SIP/2.0\r\nTo: a;tag=1{end}Evil: 1\r\nCall-ID: {end}{end}l: 9\r\n\r\n"
+    reply = Message(asked.encode()).reply(200, "OK")
+    assert MessageFramer().feed(reply.data) == [reply]
+    assert reply.header("Evil") is None
+    assert reply.header("To") == "a;tag=1" + " " * len(end) + "Evil: 1"
+    assert reply.headers("Content-Length") == ("0",)
 
 
 def test_a_reply_to_a_request_without_fields_is_still_a_message() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,15 @@ def broken(certificate: bytes) -> list[bytes]:
 def test_a_broken_certificate_is_an_error(two: list[bytes], which: int) -> None:
     with pytest.raises(CertificateError, match=r"^the file has a certificate that"):
         pem.certificates(NAME, broken(two[0])[which])
+
+
+def test_a_certificate_of_a_version_that_nobody_knows_is_an_error() -> None:
+    """What cryptography raises of it is no ValueError."""
+    der = make("leaf").certificate.public_bytes(Encoding.DER)
+    odd = der.replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020142"), 1)
+    text = b"-----BEGIN CERTIFICATE-----\n" + b64encode(odd) + b"\n-----END CERTIFICATE-----\n"
+    with pytest.raises(CertificateError, match=r"that cannot be read \(66 is not a valid X509"):
+        pem.certificates(NAME, text)
 
 
 def test_a_broken_certificate_beside_a_sound_one_is_an_error(two: list[bytes]) -> None:

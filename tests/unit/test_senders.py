@@ -823,6 +823,10 @@ HIDDEN = b"<sip:eve@contoso.com>"
         b"Subject: a\x1eP-Asserted-Identity: " + HIDDEN,
         b"Subject: a\xc2\x85P-Asserted-Identity: " + HIDDEN,
         b"Subject: a\xe2\x80\xa8P-Asserted-Identity: " + HIDDEN,
+        b"Subject: a\nP-Asserted-Identity: " + HIDDEN,
+        b"Subject: a\rP-Asserted-Identity: " + HIDDEN,
+        b"Subject: a\n\nP-Asserted-Identity: " + HIDDEN,
+        b"Subject: a\r\r\nP-Asserted-Identity: " + HIDDEN,
         b"P-Asserted-Identity " + HIDDEN,
         b": " + HIDDEN,
         b"P Asserted-Identity: " + HIDDEN,
@@ -833,6 +837,22 @@ def test_a_header_that_others_could_read_is_malformed(line: bytes) -> None:
     claims = Claims.of(Message(FROM + line + b"\r\n\r\n"))
     assert claims.fault is not None
     assert claims.fault.code is Code.SENDER_MALFORMED
+    assert claims.fault.reason.isprintable()
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"OPTIONS sip:a SIP/2.0\r\n ",
+        b"OPTIONS\r\n\t",
+        b"OPTIONS sip:a SIP/2.0\n",
+        b"SIP/2.0 200\r\n ",
+    ],
+)
+def test_a_start_line_that_others_could_read_is_malformed(start: bytes) -> None:
+    """A header field that continues it is found by some, and by others not."""
+    claims = Claims.of(Message(start + b"From: <sip:anna@fabrikam.com>\r\nTo: <sip:a>\r\n\r\n"))
+    assert claims.fault is not None
     assert claims.fault.reason.isprintable()
 
 

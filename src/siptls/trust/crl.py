@@ -59,8 +59,7 @@ class Crl:
             ValueError: As `read`.
         """
         texts = _PEM.findall(data)
-        lists = [x509.load_pem_x509_crl(text).public_bytes(Encoding.DER) for text in texts]
-        return [cls.read(der) for der in lists or [data]]
+        return [cls.read(der) for der in map(_der, texts)] if texts else [cls.read(data)]
 
     @classmethod
     def read(cls, der: bytes) -> Crl:
@@ -154,6 +153,13 @@ class Crl:
 
     def _value(self, kind: type[_E]) -> _E | None:
         return _value(self._list, kind)
+
+
+def _der(pem: bytes) -> bytes:
+    try:
+        return x509.load_pem_x509_crl(pem).public_bytes(Encoding.DER)
+    except UNREADABLE as error:
+        raise ValueError(printable(str(error), _MAX_LINE)) from error
 
 
 def _value(crl: x509.CertificateRevocationList, kind: type[_E]) -> _E | None:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from siptls.arguments import Kind, check_list
 from siptls.errors import ConfigurationError
 from siptls.trust.codes import Code
-from siptls.trust.fault import Fault, describe
+from siptls.trust.fault import Fault, describe, describe_all
 from siptls.trust.names import ReferenceIdentity, printable
 from siptls.trust.presented import PresentedNames, presented_names
 
@@ -100,7 +100,7 @@ class Evidence:
         max_chain: The same for the bytes of all of them.
     """
 
-    chain: tuple[x509.Certificate, ...] = field(converter=_as_chain)
+    chain: tuple[x509.Certificate, ...] = field(converter=_as_chain, repr=describe_all)
     role: Role = field(converter=_as_role)
     now: datetime = field(kw_only=True)
     reference: ReferenceIdentity | None = field(

@@ -7,6 +7,7 @@ answers with a `Fault`, or with None if it holds; the sentence is made from the 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 from attrs import frozen
 from cryptography import x509
@@ -17,7 +18,7 @@ from siptls.trust.names import printable
 
 _SHORT = 8  # hexadecimal digits of a serial number, which may have 40
 
-__all__ = ["Fault", "describe", "serial_number"]
+__all__ = ["Fault", "describe", "describe_all", "serial_number"]
 
 
 @frozen
@@ -55,6 +56,11 @@ def describe(certificate: x509.Certificate) -> str:
     serial = f"{serial_number(certificate):x}"
     short = serial if len(serial) <= _SHORT else f"{serial[:_SHORT]}…"
     return f"{subject} (serial {short}, sha256 {digest[:16]}…)"
+
+
+def describe_all(chain: Iterable[x509.Certificate]) -> str:
+    """Name certificates for a repr: their own fails where one of them cannot be decoded."""
+    return f"[{', '.join(describe(certificate) for certificate in chain)}]"
 
 
 def serial_number(certificate: x509.Certificate) -> int:

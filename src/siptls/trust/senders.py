@@ -69,11 +69,13 @@ class HasHeaders(Protocol):
 # ---------------------------------------------------------------- the head
 
 # What some take for white space or the end of a line, and SIP does not; or a line that is no header
-# field and continues none.
+# field and continues none. Our framer lets no lone CR or LF through; but not every head is its.
 _STRAY_LINE = re.compile(
-    rb"[\x0b\x0c\x1c-\x1e]|\xc2\x85|\xe2\x80[\xa8\xa9]"
-    rb"|\r\n(?![ \t])(?![A-Za-z0-9.!%*_+`'~-]++[ \t]*+:)"
+    rb"[\x0b\x0c\x1c-\x1e]|\xc2\x85|\xe2\x80[\xa8\xa9]|(?<!\r)\n"
+    rb"|\r(?!\n(?:[ \t]|[A-Za-z0-9.!%*_+`'~-]++[ \t]*+:))"
 )
+# The first line continued, in which others find a header field.
+_FOLDED_START = re.compile(rb"[^\r]*+\r\n[ \t]")
 _STATUS_LINE = re.compile(rb"SIP/2\.0 [1-6][0-9][0-9](?: |\r\n|\Z)", re.IGNORECASE)
 
 # ---------------------------------------------------------------- an address in a header field
@@ -202,7 +204,7 @@ class Claims:
 def _head_fault(message: HasHeaders) -> str | None:
     """Say what in a head could hide a header field from us, or from whoever reads it after us."""
     head = message.head
-    stray = _STRAY_LINE.search(head)
+    stray = _FOLDED_START.match(head) or _STRAY_LINE.search(head)
     if stray is not None:
         place = head[max(0, stray.start() - 8) : stray.end() + 24]
         return f"has in its head {printable(place.decode('latin-1'))!r}"

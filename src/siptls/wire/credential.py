@@ -19,7 +19,7 @@ from siptls import pem
 from siptls.arguments import Kind, kind_of
 from siptls.errors import CertificateError, ConfigurationError
 from siptls.trust.evidence import MAX_STAPLE
-from siptls.trust.fault import describe, serial_number
+from siptls.trust.fault import describe, describe_all, serial_number
 from siptls.trust.names import presented_domain
 from siptls.trust.presented import NameKind, PresentedNames, presented_names
 
@@ -36,8 +36,13 @@ def _as_chain(value: Iterable[x509.Certificate]) -> tuple[x509.Certificate, ...]
     return tuple(value)
 
 
-def _public_bytes(item: x509.Certificate | PrivateKey) -> bytes:
-    return item.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+def _public_bytes(item: x509.Certificate | PrivateKey) -> bytes | None:
+    """Give the public key; None if it cannot be read, and so is not that of our private key."""
+    try:
+        key = item.public_key()
+    except Exception:  # noqa: BLE001  cryptography raises at least five kinds
+        return None
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 @frozen(eq=False)
@@ -57,7 +62,7 @@ class Credential:
             or the staple does not belong to it, or cannot be read.
     """
 
-    chain: tuple[x509.Certificate, ...] = field(converter=_as_chain)
+    chain: tuple[x509.Certificate, ...] = field(converter=_as_chain, repr=describe_all)
     key: PrivateKey = field(repr=False)
     staple: bytes | None = field(default=None, repr=False)
     # What `select` looks for, read once: the names themselves, and those above a wildcard.
@@ -151,7 +156,11 @@ class Credential:
 
     @property
     def names(self) -> PresentedNames:
-        """The names that we present."""
+        """The names that we present.
+
+        Raises:
+            ValueError: They cannot be decoded.
+        """
         return presented_names(self.chain[0])
 
     @property

@@ -52,6 +52,7 @@ _TRYING, _LAST_STATUS = 100, 699
 _FORBIDDEN = 403
 _CODE = re.compile(r"[a-z0-9.-]+")
 _REASON = re.compile(r"[^\r\n\0]*")
+_LINE_ENDS = re.compile(r"[\r\n\0]")
 _HEADER_LINES = re.compile(r"(?:[^\s:][^:\r\n\0]*:[^\r\n\0]*(?:\r\n[ \t][^\r\n\0]*)*\r\n)*")
 _CONTENT_LENGTH = re.compile(r"^(?:content-length|l)[ \t]*:", re.IGNORECASE | re.MULTILINE)
 
@@ -186,7 +187,8 @@ class Message:
 
         Returns:
             A response with the request's Via, From, To, Call-ID and CSeq. A To without tag gets
-            one, which is the same whenever the same request is answered.
+            one, which is the same whenever the same request is answered. A CR, LF or NUL within a
+            line, which no framer lets through, is repeated as a space.
 
         Raises:
             ConfigurationError: It would be no response, or more than one.
@@ -194,11 +196,12 @@ class Message:
         self._check_reply(status, reason, header, body)
         lines = [f"SIP/2.0 {status} {reason}"]
         for name in _ECHOED:
-            for value in self.headers(name):
-                tagged = value
+            for written in self.headers(name):
+                # Of what no framer has seen, the rest of a line might else become a line.
+                value = _LINE_ENDS.sub(" ", written)
                 if name == "To" and status > _TRYING and not _has_tag(value):
-                    tagged = f"{value};tag={self._tag}"
-                lines.append(f"{name}: {tagged}")
+                    value += f";tag={self._tag}"
+                lines.append(f"{name}: {value}")
         head = "\r\n".join(lines) + f"\r\n{header}Content-Length: {len(body)}\r\n\r\n"
         return Message(head.encode("utf-8", "surrogateescape") + body)
 
