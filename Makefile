@@ -6,6 +6,7 @@
 # make interop  the tests against Kamailio, SIPp, baresip, linphone, GnuTLS and OpenSSL; as root it installs them
 # make bench    speed, side by side with the alternative
 # make fuzz     bytes that find their own way, into each target for FUZZ_SECONDS (60)
+# make soak     500 connections for 10 minutes, and what is left; CI has SOAK_SECONDS=60
 # make siege    what a good client notices while thousands of strangers besiege the server
 # make audit    known vulnerabilities of what siptls needs
 # make wheel    the wheel, in dist/; make test INSTALL=dist/siptls-*.whl tests it instead of the source
@@ -31,8 +32,8 @@ BIN := $(VENV)/bin
 PACKAGE := $(VENV)/.package-$(VERSION)
 TOOLS := $(VENV)/.tools-$(VERSION)
 
-.PHONY: demo test check test-lowest conformance interop neighbours fuzz bench siege audit wheel \
-	constraints help clean
+.PHONY: demo test check test-lowest conformance interop neighbours fuzz soak bench siege audit \
+	wheel constraints help clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -80,6 +81,10 @@ bench: $(PACKAGE)
 	$(PIP_INSTALL) --group bench
 	$(BIN)/python benchmarks/compare.py $(ARGS)
 	$(BIN)/python benchmarks/federation.py
+
+SOAK_SECONDS ?= 600
+soak: $(PACKAGE)
+	$(BIN)/python soak/soak.py $(SOAK_SECONDS)
 
 # What breaks a law is written to fuzz/runs/<target>/; see fuzz/harness.py.
 FUZZ_SECONDS ?= 60

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import math
 import os
 from collections.abc import Coroutine
 from typing import Any
@@ -40,6 +41,7 @@ def run_clean(test: Coroutine[Any, Any, None]) -> None:
 
     async def run() -> set[asyncio.Task[Any]]:
         loop = asyncio.get_running_loop()
+        loop.slow_callback_duration = math.inf  # a slow machine is no reason to log anything
         loop.set_exception_handler(lambda _, context: complaints.append(context))
         await test
         return asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]

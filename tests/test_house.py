@@ -16,6 +16,7 @@ SOURCE = Path(siptls.__file__).parent
 # Each module may import those above it, and no other. So there are no circles, and whoever reads
 # the files in this order never meets a name that he does not know.
 ORDER = [
+    "siptls.journal",
     "siptls.errors",
     "siptls.arguments",
     "siptls.pem",

@@ -10,7 +10,6 @@ failure, after which nobody asks for a while.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -27,13 +26,13 @@ from siptls.arguments import check_callback, check_count, check_list, check_seco
 from siptls.errors import ConfigurationError
 from siptls.exchange import Place, exchange, read_host, read_url
 from siptls.fetched import MAX_REMEMBERED, Cache, Found, Question, Want
+from siptls.journal import log as _log
 from siptls.trust.names import printable
 from siptls.trust.ocsp import MAX_RESPONSE, StatusResponse
 from siptls.trust.status import Status
 
 __all__ = ["FetchingSource"]
 
-_log = logging.getLogger("siptls")
 
 # URLs of one certificate that are asked. Those of public CAs have one of each kind, Microsoft's CA
 # writes two or three.
@@ -205,7 +204,10 @@ class FetchingSource:
         return False
 
     def _enqueue(self, want: Want) -> None:
-        if self._closed or want in self._queue or want == self._at_work:
+        if self._closed or want == self._at_work:
+            return
+        if want in self._queue:
+            self._ensure_thread()
             return
         if len(self._queue) >= self._max_entries:  # more would not stay in the cache
             _log.warning(
@@ -214,11 +216,19 @@ class FetchingSource:
             return
         self._queue[want] = None
         self._changed.notify_all()
-        if self._thread is None:
-            # A daemon: whoever forgets to close it can end his program all the same.
-            thread = threading.Thread(target=self._run, name="siptls-fetch", daemon=True)
+        self._ensure_thread()
+
+    def _ensure_thread(self) -> None:
+        if self._thread is not None:
+            return
+        # A daemon: whoever forgets to close it can end his program all the same.
+        thread = threading.Thread(target=self._run, name="siptls-fetch", daemon=True)
+        try:
             thread.start()
-            self._thread = thread
+        except RuntimeError as error:  # a handshake asks, and is not to fail for it
+            _log.warning("nothing can be fetched: %s; trying again when it is asked for", error)
+            return
+        self._thread = thread
 
     def _is_idle(self) -> bool:
         return not self._queue and self._at_work is None

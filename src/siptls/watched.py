@@ -13,7 +13,6 @@ What could be loaded is the new one. What could not be is told, once, and the la
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -23,6 +22,7 @@ from attrs import define, field, frozen
 from siptls import pem
 from siptls.arguments import kind_of
 from siptls.errors import CertificateError
+from siptls.journal import log as _log
 from siptls.trust.decision import Peer
 from siptls.trust.fault import describe
 from siptls.trust.ocsp import StatusResponse
@@ -30,8 +30,6 @@ from siptls.trust.policy import TrustPolicy
 from siptls.wire.credential import Credential
 
 __all__ = ["Attached", "Subject", "Updatable", "WatchEvent"]
-
-_log = logging.getLogger("siptls")
 
 
 class Updatable(Protocol):

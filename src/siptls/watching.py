@@ -19,6 +19,7 @@ from typing import Any, Self, TypeAlias
 
 from siptls.arguments import check_callback, check_seconds, kind_of
 from siptls.errors import ConfigurationError
+from siptls.journal import log as _log
 from siptls.policyfile import load_policy
 from siptls.trust.endings import (
     Ending,
@@ -36,7 +37,6 @@ from siptls.wire.credential import Credential
 
 __all__ = ["Watch", "watch"]
 
-_log = logging.getLogger("siptls")
 
 File: TypeAlias = str | os.PathLike[str]
 OnChange: TypeAlias = Callable[[WatchEvent], object]
@@ -180,8 +180,9 @@ class Watch:
             raise ConfigurationError("the watch is closed: make a new one")
         if self._thread is None:
             # A daemon: whoever forgets to close it can end his program all the same.
-            self._thread = threading.Thread(target=self._run, name="siptls-watch", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="siptls-watch", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def close(self) -> None:
         """End the thread. What is attached keeps what it has."""

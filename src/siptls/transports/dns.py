@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import logging
 import math
 import random
 import time
@@ -22,6 +21,7 @@ from attrs import field, frozen
 
 from siptls.arguments import Kind, check_callback, check_list
 from siptls.errors import ConfigurationError, ResolutionError
+from siptls.journal import log as _log
 from siptls.transports.resolution import SIPS_PORT, Target, check_port, check_service, in_order
 from siptls.trust.names import ReferenceIdentity, listed, parse_domain, printable
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DNSResolver"]
 
-_log = logging.getLogger("siptls")
 
 _SIPS = "_sips._tcp"  # RFC 3263 §4.1, §4.2
 _SIPS_OVER_TCP = b"sips+d2t"  # RFC 3263 §4.1: the only one that is TLS

@@ -100,7 +100,7 @@ def cannot_listen(host: str | None, port: int, *, reuse_port: bool = False) -> I
     """Turn the system's errors into ours."""
     try:
         yield
-    except (OSError, UnicodeError) as error:
+    except (OSError, UnicodeError, RuntimeError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         hint = "is another server running there, or the address not of this machine?"
         if reuse_port:
@@ -110,6 +110,8 @@ def cannot_listen(host: str | None, port: int, *, reuse_port: bool = False) -> I
             )
         if isinstance(error, socket.gaierror | UnicodeError):
             hint = "write an address of this machine"
+        if isinstance(error, RuntimeError):  # of the names, or of the connections
+            hint = "a thread is needed, and the system gives none"
         raise ConfigurationError(
             f"cannot listen on {host or 'all addresses'} port {port} ({why}); {hint}"
         ) from error

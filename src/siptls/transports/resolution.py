@@ -383,7 +383,8 @@ async def lookup(host: str, port: int, reference: ReferenceIdentity) -> list[Tar
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError, ValueError) as error:
+    # RuntimeError: asyncio asks in a thread, and the system has no more of them.
+    except (OSError, UnicodeError, ValueError, RuntimeError) as error:
         raise _no_address(host, error) from error
     return _targets(found, host, port, reference)
 
@@ -517,6 +518,8 @@ def _no_address(host: str, error: Exception) -> SIPTLSError:
             f"no address for {printable(host)!r} ({error.strerror}); check the name and this"
             " machine's DNS, or pass the peer's address as host="
         )
+    if isinstance(error, RuntimeError):
+        return ResolutionError(f"no address for {printable(host)!r} ({error}); try again later")
     return ConfigurationError(f"{printable(host)!r} is no host name: {error}")
 
 

@@ -10,7 +10,6 @@ Nothing here reads a clock or touches a connection: both worlds follow the same 
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Iterable
 from enum import StrEnum
@@ -20,6 +19,7 @@ from attrs import field, frozen
 
 from siptls.arguments import Kind
 from siptls.errors import Attempt, ConfigurationError, ConnectionClosedError, SIPTLSError
+from siptls.journal import log as _log
 from siptls.trust.refusal import PeerRefusedError
 from siptls.wire.telling import Address
 
@@ -35,7 +35,6 @@ __all__ = [
     "tell_change",
 ]
 
-_log = logging.getLogger("siptls")
 
 # Addresses that are remembered as refused: a DNS that names ever new ones does not fill memory.
 _MOST_REFUSED = 128

@@ -18,6 +18,7 @@ from attrs import evolve, field, frozen
 
 from siptls.arguments import check_list, kind_of
 from siptls.errors import ConfigurationError
+from siptls.journal import log as _log
 from siptls.trust.authority import Authority
 from siptls.trust.codes import Code
 from siptls.trust.decision import Decision, Peer, most_telling
@@ -43,7 +44,6 @@ __all__ = [
     "require_policy",
 ]
 
-_log = logging.getLogger("siptls")
 
 _DECIDING = frozenset({"evaluate", "check", "verify"})
 

@@ -16,6 +16,7 @@ from typing import Any
 from attrs import field, frozen
 
 from siptls.arguments import check_callback
+from siptls.journal import log as _log
 from siptls.trust.authority import Authority
 from siptls.trust.comparison import Difference, DifferenceKind, judge_apart
 from siptls.trust.decision import Decision
@@ -32,7 +33,6 @@ from siptls.trust.policy import (
 
 __all__ = ["MAX_TOLD", "Shadow"]
 
-_log = logging.getLogger("siptls")
 
 # Differences that are remembered as logged: as many as a large federation has edges. After that
 # the oldest is forgotten, and logged again if it comes again: a stranger who presents ever new

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TypeAlias
@@ -18,6 +17,7 @@ from cryptography.x509 import ocsp
 from siptls import pem
 from siptls.arguments import Kind, kind_of
 from siptls.errors import CertificateError, ConfigurationError
+from siptls.journal import log as _log
 from siptls.trust.evidence import MAX_STAPLE
 from siptls.trust.fault import describe, describe_all, serial_number
 from siptls.trust.names import presented_domain
@@ -25,7 +25,6 @@ from siptls.trust.presented import NameKind, PresentedNames, presented_names
 
 __all__ = ["IS_CREDENTIAL", "Credential", "as_credentials", "select", "staple_at"]
 
-_log = logging.getLogger("siptls")
 
 PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 

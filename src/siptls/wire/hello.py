@@ -13,7 +13,6 @@ handshake and sends the alert itself.
 
 from __future__ import annotations
 
-import logging
 from enum import StrEnum
 from typing import Any
 
@@ -22,6 +21,7 @@ from OpenSSL import SSL
 
 from siptls.arguments import Kind
 from siptls.errors import Alert
+from siptls.journal import log as _log
 from siptls.trust.names import listed, printable
 from siptls.wire.credential import Credential, select, staple_at
 
@@ -36,7 +36,6 @@ __all__ = [
     "server_name",
 ]
 
-_log = logging.getLogger("siptls")
 
 PROTOCOL = b"sip/2"  # IANA, TLS ALPN Protocol IDs
 _INTERNAL_ERROR, _NO_APPLICATION_PROTOCOL = 80, 120

@@ -7,7 +7,6 @@ how such a connection is used.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 
@@ -47,7 +46,6 @@ from siptls.wire.traffic import Traffic
 
 __all__ = ["Link", "Random", "Timer"]
 
-_log = logging.getLogger("siptls")
 
 _IS_FLAG = Kind(bool, "write authorize=True")
 

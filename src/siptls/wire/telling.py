@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from siptls.errors import ConnectionClosedError, SIPTLSError
+from siptls.journal import log as _log
 from siptls.trust.decision import Decision
 from siptls.trust.refusal import PeerRefusedError
 
 __all__ = ["Address", "OnRefused", "Teller", "address_of", "shown"]
 
-_log = logging.getLogger("siptls")
 
 # Seconds: how long nothing must have been logged for the most lines to be written at once.
 _BURST = 10.0

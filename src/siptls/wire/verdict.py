@@ -33,7 +33,6 @@ On the server OpenSSL shows the path that it built, on the client all certificat
 from __future__ import annotations
 
 import datetime as dt
-import logging
 from collections.abc import Callable
 
 from attrs import define, evolve, field
@@ -41,6 +40,7 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from siptls.errors import Alert, HandshakeError
+from siptls.journal import log as _log
 from siptls.trust.codes import Code
 from siptls.trust.decision import Decision
 from siptls.trust.evidence import MAX_STAPLE, Evidence, Role
@@ -59,7 +59,6 @@ __all__ = [
     "record_alert",
 ]
 
-_log = logging.getLogger("siptls")
 
 Clock = Callable[[], dt.datetime]
 

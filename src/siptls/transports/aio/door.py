@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections.abc import Callable
 from typing import Any
 
+from siptls.journal import log as _log
+
 __all__ = ["Door"]
 
-_log = logging.getLogger("siptls")
 
 # Seconds after an accept that failed, most often because there are no more file descriptors.
 _PAUSE = 0.2

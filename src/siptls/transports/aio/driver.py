@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import math
 import os
 import threading
@@ -55,10 +54,7 @@ from siptls.wire.telling import (
 
 __all__ = ["Driver"]
 
-_log = logging.getLogger("siptls")
-
 _REST = 65536  # bytes, read once: it is the alert that matters
-
 
 # One read buffer serves all connections of a thread: a read and what is made of it are one step of
 # the event loop, and the bytes are copied out before it ends.

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
+from siptls.journal import log as _log
 from siptls.transports.aio.driver import Driver
 
 __all__ = ["Judging"]
 
-_log = logging.getLogger("siptls")
 
 # Connections that are judged between two turns of the event loop: a few milliseconds.
 _AT_ONCE = 16

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Sequence
@@ -13,6 +12,7 @@ from typing import Any, TypeAlias
 
 from siptls.arguments import check_callback, check_handler
 from siptls.errors import ConfigurationError, ConnectionClosedError, SIPTLSError
+from siptls.journal import log as _log
 from siptls.transports.admission import Admit, ask, check_admit
 from siptls.transports.aio.closing import Closing
 from siptls.transports.aio.connection import Connection
@@ -47,7 +47,6 @@ from siptls.wire.traffic import Traffic
 
 __all__ = ["MTLSServerTransport", "TLSServerTransport"]
 
-_log = logging.getLogger("siptls")
 
 Handler: TypeAlias = Callable[[Connection], Coroutine[Any, Any, object]]
 OnMessage: TypeAlias = Callable[[Connection, Message], object]

@@ -18,16 +18,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from siptls.journal import log as _log
 from siptls.wire.connection import ClientConnection, ServerConnection
 
 __all__ = ["Handshake", "Turns"]
+
 
 # Bytes that may wait for their turn; more are left in the kernel. A flight has a few thousand.
 _MOST_UNTAKEN = 65536
 
 
 class Turns:
-    """The handshakes of one transport. All of its methods belong to the thread of the event loop.
+    """The handshakes of one transport. What is public belongs to the thread of the event loop.
 
     Args:
         workers: Threads in which the steps are taken; 0 for the loop itself.
@@ -37,6 +39,7 @@ class Turns:
         self._workers = workers
         self._threads: ThreadPoolExecutor | None = None
         self._waiting: deque[Handshake] = deque()
+        self._starved = False  # the system has no more threads
         self._busy = 0  # threads; or 1 while the loop is asked to take the next step
 
     def enter(self, handshake: Handshake) -> None:
@@ -51,36 +54,59 @@ class Turns:
             self._threads.shutdown(wait=False)
 
     def _go_on(self) -> None:
-        loop = asyncio.get_running_loop()
         if not self._workers:
             if self._waiting and not self._busy:
                 self._busy = 1
-                loop.call_soon(self._step)
+                asyncio.get_running_loop().call_soon(self._step)
             return
         while self._waiting and self._busy < self._workers:
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(self._workers, "siptls-handshake")
-            handshake = self._waiting.popleft()
             self._busy += 1
-            step = loop.run_in_executor(self._threads, handshake.step, handshake.begin())
-            step.add_done_callback(partial(self._stepped, handshake))
+            self._hand_over(self._waiting.popleft())
 
-    def _stepped(self, handshake: Handshake, step: asyncio.Future[None]) -> None:
-        self._finish(handshake, step.exception())
+    def _hand_over(self, handshake: Handshake) -> None:
+        """Have a thread take a step; or the loop, if the system has no more threads."""
+        loop = asyncio.get_running_loop()
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._workers, "siptls-handshake")
+        # Whoever takes it out takes the step: an executor that cannot start a thread says so, and
+        # has the work in its queue all the same.
+        once = [(handshake, handshake.begin())]
+        try:
+            self._threads.submit(self._take, loop, once)
+        except RuntimeError as error:
+            if not self._starved:
+                _log.warning("no thread for handshakes: %s; the event loop does them", error)
+            self._starved = True
+            loop.call_soon(self._take, loop, once)
+        else:
+            self._starved = False
+
+    def _take(self, loop: asyncio.AbstractEventLoop, once: list[tuple[Handshake, bytes]]) -> None:
+        """Take a step, in a thread or in the loop, if nobody has."""
+        try:
+            handshake, data = once.pop()
+        except IndexError:
+            return
+        error = _error_of(handshake, data)
+        loop.call_soon_threadsafe(self._finish, handshake, error)
 
     def _step(self) -> None:
         handshake = self._waiting.popleft()
-        error = None
-        try:
-            handshake.step(handshake.begin())
-        except BaseException as fault:  # noqa: BLE001  it is raised where it belongs
-            error = fault
-        self._finish(handshake, error)
+        self._finish(handshake, _error_of(handshake, handshake.begin()))
 
     def _finish(self, handshake: Handshake, error: BaseException | None) -> None:
         self._busy -= 1
         self._go_on()
         handshake.end(error)
+
+
+def _error_of(handshake: Handshake, data: bytes) -> BaseException | None:
+    """Take a step; give what it has raised."""
+    try:
+        handshake.step(data)
+    except BaseException as fault:  # noqa: BLE001  it is raised where it belongs
+        return fault
+    return None
 
 
 class Handshake:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import select
 import socket
 import threading
@@ -15,6 +14,7 @@ from siptls.errors import (
     ConnectionClosedError,
     SIPTLSError,
 )
+from siptls.journal import log as _log
 from siptls.transports.admission import Admit, ask_blocking, check_admit
 from siptls.transports.blocking.connection import Closing, Connection, close_all
 from siptls.transports.blocking.timeouts import end_of, left
@@ -48,7 +48,6 @@ from siptls.wire.traffic import Traffic
 
 __all__ = ["MTLSServerTransport", "TLSServerTransport"]
 
-_log = logging.getLogger("siptls")
 
 # After an accept that failed, most often because there are no more file descriptors.
 _ACCEPT_PAUSE = 0.2
@@ -152,10 +151,16 @@ class _ServerTransport(Closing):
             sockets = [listening(sock)]
         else:
             sockets = _bind(host, check_port(port, lowest=0), reuse_port=reuse_port)
-        for one in sockets:
+        for number, one in enumerate(sockets):
             thread = threading.Thread(target=self._accept, args=[one], daemon=True)
+            try:
+                with cannot_listen(host, port):
+                    thread.start()
+            except ConfigurationError:
+                for left in sockets[number:]:
+                    left.close()
+                raise
             self._listeners[one] = thread
-            thread.start()
 
     def serve_forever(self, *, timeout: float | None = None) -> None:
         """Wait until the server is closed, or the timeout is over.
