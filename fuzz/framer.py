@@ -9,7 +9,7 @@ from siptls import FramingError, Limits, Message, MessageFramer
 from siptls.wire.framing import Framed
 
 LENGTH = 400
-SMALL, LARGE = Limits(max_head=120, max_body=60), Limits(max_head=4096, max_body=4096)
+SMALL, LARGE = Limits(max_head=120, max_header_lines=5, max_body=60), Limits(max_head=4096)
 _SIZES = 4
 _PIECES = 16  # each costs a call: what is left comes in one
 
@@ -27,9 +27,7 @@ def check(stream: bytes, sizes: bytes, *, pongs: int, limits: Limits) -> None:
     whole, broken, rest = _feed([stream], pongs, limits)
     assert _feed(_cut(stream, sizes), pongs, limits) == (whole, broken, rest)
     _account_for(stream, whole, None if broken is not None else rest)
-    second, refused = second_framer(
-        stream, pongs=pongs, max_head=limits.max_head, max_body=limits.max_body
-    )
+    second, refused = second_framer(stream, pongs=pongs, limits=limits)
     told = [item.data if isinstance(item, Message) else item.value for item in whole]
     assert told == second
     assert (broken is not None) is refused

@@ -96,7 +96,7 @@ def check_reply(asked: Message, reply: Message, *, header: str, body: bytes, sta
     assert framer.feed(reply.data) == [reply]
     assert framer.broken is None
     assert not framer.partial
-    assert second_framer(reply.data, pongs=0, max_head=65536, max_body=9999) == (
+    assert second_framer(reply.data, pongs=0, limits=Limits()) == (
         [reply.data],
         False,
     )

@@ -7,6 +7,8 @@ nothing but to be obviously right. The rules are RFC 3261 §7.3, §7.5, §18.3 a
 
 from __future__ import annotations
 
+from siptls import Limits
+
 __all__ = ["second_framer"]
 
 CRLF = b"\r\n"
@@ -16,16 +18,13 @@ class _Refused(Exception):  # noqa: N818  it is no error here, but an answer
     """The stream is no stream of SIP messages."""
 
 
-def second_framer(
-    stream: bytes, *, pongs: int, max_head: int, max_body: int
-) -> tuple[list[bytes | str], bool]:
+def second_framer(stream: bytes, *, pongs: int, limits: Limits) -> tuple[list[bytes | str], bool]:
     """Cut a stream.
 
     Args:
         stream: All of it.
         pongs: How many pings were sent before.
-        max_head: Bytes of a head, at most.
-        max_body: Bytes of a body, at most.
+        limits: Of heads, their lines, and bodies.
 
     Returns:
         Messages as bytes, and "ping" or "pong" where one came; and whether the rest is refused.
@@ -47,7 +46,7 @@ def second_framer(
             rest = rest[2:]
         else:
             try:
-                size = _message_size(rest, max_head, max_body)
+                size = _message_size(rest, limits)
             except _Refused:
                 return events, True
             if size is None or size > len(rest):
@@ -56,16 +55,18 @@ def second_framer(
             rest = rest[size:]
 
 
-def _message_size(rest: bytes, max_head: int, max_body: int) -> int | None:
+def _message_size(rest: bytes, limits: Limits) -> int | None:
     """Give how many bytes the message at the front has; None if it has no whole head yet."""
     if rest[0] <= ord(" "):
         raise _Refused("no start line")
-    lines = _head_lines(rest, max_head)
+    lines = _head_lines(rest, limits.max_head)
     if lines is None:
         return None
+    if len(lines) - 1 > limits.max_header_lines:  # the start line is none
+        raise _Refused("too many lines")
     head_size = sum(len(line) + 2 for line in lines)  # each with its CRLF
     length = _declared_length(lines)
-    if length > max_body:
+    if length > limits.max_body:
         raise _Refused("too large a body")
     return head_size + 2 + length
 
