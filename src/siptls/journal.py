@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from contextlib import suppress
 from typing import Any
 
 __all__ = ["log"]
@@ -23,7 +24,8 @@ class _Journal(logging.LoggerAdapter[logging.Logger]):
             super().log(level, msg, *args, **kwargs)
         except Exception:  # noqa: BLE001  a handler is the application's
             if logging.raiseExceptions and sys.stderr is not None:
-                traceback.print_exc()
+                with suppress(Exception):  # it may be closed, or on the same disk
+                    traceback.print_exc()
 
 
 log = _Journal(logging.getLogger("siptls"), {})

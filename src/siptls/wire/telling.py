@@ -66,10 +66,16 @@ class Teller:
         self._since = timer()
         self._left_out = 0
 
-    def refused(self, decision: Decision, address: Address | None) -> None:
-        """Tell that our policy has refused a peer; whatever the callback does, it is refused."""
+    def refused(self, decision: Decision, address: Address | None, *, proven: bool = False) -> None:
+        """Tell that our policy has refused a peer; whatever the callback does, it is refused.
+
+        Args:
+            decision: Why.
+            address: The peer's.
+            proven: Whether it was trusted before.
+        """
         where = shown(address)
-        if self._may_log(logging.WARNING):
+        if proven or self._may_log(logging.WARNING):
             _log.warning("refused %s: %s: %s", where, decision.code, decision.reason)
             if _log.isEnabledFor(logging.DEBUG):
                 _log.debug("refused %s: %s", where, decision.explain())
@@ -95,9 +101,9 @@ class Teller:
         if proven or level == logging.INFO or self._may_log(level):
             _log.log(level, "the connection with %s is over: %s", shown(address), reason)
 
-    def warn(self, message: str, *words: object) -> None:
-        """Write a line about somebody who has proven nothing, unless there were too many."""
-        if self._may_log(logging.WARNING):
+    def warn(self, message: str, *words: object, proven: bool = False) -> None:
+        """Write a line; about somebody who has proven nothing, unless there were too many."""
+        if proven or self._may_log(logging.WARNING):
             _log.warning(message, *words)
 
     def _may_log(self, level: int) -> bool:

@@ -453,7 +453,8 @@ class Driver(asyncio.BufferedProtocol):
             case PeerAccepted():
                 self._accept()
             case PeerRefused(decision=decision):
-                self._teller.refused(decision, self.address)
+                lost = isinstance(self.core.closed, TrustLostError)
+                self._teller.refused(decision, self.address, proven=lost)
             case Pong():
                 _settle(self._pings.pop(0))
             case ConnectionClosed(reason=reason):
@@ -562,6 +563,7 @@ class Driver(asyncio.BufferedProtocol):
                 self._teller.warn(
                     "%s asks for answers and does not read them: the connection is cut",
                     shown(self.address),
+                    proven=self.core.peer is not None,
                 )
                 transport.abort()
                 return

@@ -66,13 +66,12 @@ class Turns:
     def _hand_over(self, handshake: Handshake) -> None:
         """Have a thread take a step; or the loop, if the system has no more threads."""
         loop = asyncio.get_running_loop()
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(self._workers, "siptls-handshake")
+        threads = self._threads or ThreadPoolExecutor(self._workers, "siptls-handshake")
         # Whoever takes it out takes the step: an executor that cannot start a thread says so, and
         # has the work in its queue all the same.
         once = [(handshake, handshake.begin())]
         try:
-            self._threads.submit(self._take, loop, once)
+            threads.submit(self._take, loop, once)
         except RuntimeError as error:
             if not self._starved:
                 _log.warning("no thread for handshakes: %s; the event loop does them", error)
@@ -80,6 +79,7 @@ class Turns:
             loop.call_soon(self._take, loop, once)
         else:
             self._starved = False
+            self._threads = threads  # it has one; without, nobody would ever empty its queue
 
     def _take(self, loop: asyncio.AbstractEventLoop, once: list[tuple[Handshake, bytes]]) -> None:
         """Take a step, in a thread or in the loop, if nobody has."""

@@ -599,7 +599,8 @@ class Connection(Known, Closing):
             with suppress(IndexError):  # another thread has told it
                 event = self._untold.popleft()
                 if isinstance(event, PeerRefused):
-                    self._teller.refused(event.decision, self.remote_address)
+                    lost = isinstance(self._core.closed, TrustLostError)
+                    self._teller.refused(event.decision, self.remote_address, proven=lost)
                 else:
                     self._teller.ended(
                         event.reason, self.remote_address, proven=self.peer is not None
