@@ -161,6 +161,8 @@ class FetchingSource:
             Whether nothing is left. That says not that all was found.
         """
         with self._changed:
+            if self._queue and not self._ensure_thread():
+                return False  # it would be waited for in vain
             return self._changed.wait_for(self._is_idle, timeout)
 
     def close(self) -> None:
@@ -218,17 +220,19 @@ class FetchingSource:
         self._changed.notify_all()
         self._ensure_thread()
 
-    def _ensure_thread(self) -> None:
+    def _ensure_thread(self) -> bool:
+        """Whether there is a thread, now at the latest."""
         if self._thread is not None:
-            return
+            return True
         # A daemon: whoever forgets to close it can end his program all the same.
         thread = threading.Thread(target=self._run, name="siptls-fetch", daemon=True)
         try:
             thread.start()
         except RuntimeError as error:  # a handshake asks, and is not to fail for it
             _log.warning("nothing can be fetched: %s; trying again when it is asked for", error)
-            return
+            return False
         self._thread = thread
+        return True
 
     def _is_idle(self) -> bool:
         return not self._queue and self._at_work is None

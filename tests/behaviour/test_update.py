@@ -35,6 +35,7 @@ from siptls import (
     PeerRefused,
     PeerRefusedError,
     ReferenceIdentity,
+    RefusedByPeerError,
     ServerConnection,
     StaticResolver,
     TLSClientTransport,
@@ -117,6 +118,48 @@ async def test_who_is_trusted_no_more_is_let_go_and_the_others_notice_nothing(
         assert server.heard == ["fabrikam.example"]
         (decision,) = server.refused
         assert decision.code == Code.NAME_OUT_OF_SCOPE
+
+
+async def test_who_is_trusted_no_more_is_logged_however_many_strangers_come(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """They use up what may be logged of those who have proven nothing; he had proven something."""
+    async with serving(limits=Limits(log_rate=0.001)) as server:
+        async with visiting(server, NORTHWIND) as goes:
+            await _is_refused(server.transport.addresses[0])
+            server.transport.update(policy=ONE)
+            with pytest.raises(ConnectionClosedError):
+                await goes.receive()
+            assert "name.out-of-scope: CN=northwind.example" in caplog.text
+
+
+async def test_and_so_with_threads(caplog: pytest.LogCaptureFixture) -> None:
+    def handler(connection: sync.Connection) -> None:
+        with suppress(ConnectionClosedError):
+            connection.receive()
+
+    limits = Limits(log_rate=0.001)
+    with sync.MTLSServerTransport(OURS, BOTH, handler, limits=limits) as server:
+        await asyncio.to_thread(server.listen, "127.0.0.1", 0)
+        async with TLSClientTransport(EVERYBODY, credential=NORTHWIND) as transport:
+            host, port = server.addresses[0]
+            goes = await transport.connect("us.example", host=host, port=port)
+            await goes.ping()
+            await _is_refused((host, port))
+            await asyncio.to_thread(server.update, policy=ONE)
+            with pytest.raises(ConnectionClosedError):
+                await goes.receive()
+    assert "name.out-of-scope: CN=northwind.example" in caplog.text
+
+
+async def _is_refused(place: tuple[str, int]) -> None:
+    """Some are, with a line for one of them."""
+    stranger = CertificateAuthority("Stranger").issue("sip:northwind.example")
+    async with TLSClientTransport(EVERYBODY, credential=stranger) as transport:
+        for _ in range(2):
+            with suppress(RefusedByPeerError, ConnectionClosedError):
+                connection = await transport.connect("us.example", host=place[0], port=place[1])
+                await connection.receive()
 
 
 async def test_what_comes_after_the_update_is_not_delivered() -> None:

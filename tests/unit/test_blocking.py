@@ -978,3 +978,21 @@ def test_a_peer_that_takes_a_byte_now_and_then_is_held_to_be_gone() -> None:
     assert outflow.error(20, 199, 51) is not None
     outflow.begin(30, 200, 5)
     assert outflow.error(40, 205, 0) is None, "there was no more"
+
+
+def test_a_server_that_is_closed_while_it_looks_for_an_address_listens_nowhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bound: list[socket.socket] = []
+
+    def bind(*_: object, **__: object) -> list[socket.socket]:
+        bound.append(socket.create_server(("127.0.0.1", 0)))
+        server.close()
+        return bound
+
+    monkeypatch.setattr("siptls.transports.blocking.server._bind", bind)
+    server = sync.TLSServerTransport(OURS, lambda _: None)
+    with pytest.raises(ConnectionClosedError, match="the server is closed"):
+        server.listen("127.0.0.1", 0)
+    assert [one.fileno() for one in bound] == [-1]
+    assert server.addresses == ()

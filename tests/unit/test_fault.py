@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import string
+import subprocess
+import sys
 import warnings
+from collections.abc import Iterable
 
 import pytest
 from certificates import INTEGER, NOW, SEQUENCE, VERSION_3, YEAR, element, make, make_ca
@@ -52,6 +55,48 @@ def test_a_description_is_one_printable_line(subject: str) -> None:
     described = describe(make(subject).certificate)
     assert described.isprintable()
     assert described.startswith("CN=")
+
+
+LONG_NAMES = """
+import sys
+from cryptography import x509
+from siptls import Evidence, Role
+from datetime import datetime, UTC
+from siptls.trust.fault import describe
+certificate = x509.load_der_x509_certificate(sys.stdin.buffer.read())
+print(describe(certificate))
+print(Evidence([certificate], Role.CLIENT, now=datetime.now(UTC)).fault)
+"""
+
+
+@pytest.mark.parametrize("warned", ["default", "always", "error"])
+def test_names_of_any_length_write_nothing_on_our_standard_error(warned: str) -> None:
+    """Nor are they refused where warnings are errors. pytest has filters: hence the process."""
+    ended = subprocess.run(
+        [sys.executable, "-W", warned, "-c", LONG_NAMES],
+        input=with_long_names(range(65, 75)).public_bytes(Encoding.DER),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    described, fault = ended.stdout.decode().splitlines()
+    assert (described[:6], fault, ended.stderr) == ("CN=xxx", "None", b"")
+
+
+def with_long_names(lengths: Iterable[int]) -> x509.Certificate:
+    key = ec.generate_private_key(ec.SECP256R1())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        name = x509.Name(
+            x509.NameAttribute(kind, "x" * length, _validate=False)
+            for length in lengths
+            for kind in (x509.NameOID.COUNTRY_NAME, x509.NameOID.COMMON_NAME)
+        )
+    san = x509.SubjectAlternativeName([x509.DirectoryName(name)])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name)
+    builder = builder.public_key(key.public_key()).serial_number(1)
+    builder = builder.not_valid_before(NOW - YEAR).not_valid_after(NOW + YEAR)
+    return builder.add_extension(san, critical=False).sign(key, hashes.SHA256())
 
 
 # ---------------------------------------------------------------- serial numbers

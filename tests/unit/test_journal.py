@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -31,6 +33,24 @@ def test_what_a_handler_raises_is_printed(capsys: pytest.CaptureFixture[str]) ->
     log.warning("told")
     log.error("told")
     assert capsys.readouterr().err.count("No space left on device") == 2
+
+
+class FullToo(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.usefixtures("full")
+@pytest.mark.parametrize("closed", [False, True])
+def test_nor_does_anything_depend_on_standard_error(
+    monkeypatch: pytest.MonkeyPatch, *, closed: bool
+) -> None:
+    """It is on the same disk, or closed."""
+    with FullToo() as stream:
+        if closed:
+            stream.close()
+        monkeypatch.setattr(sys, "stderr", stream)
+        log.warning("told")
 
 
 @pytest.mark.usefixtures("full")

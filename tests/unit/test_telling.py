@@ -78,7 +78,9 @@ def test_whoever_has_proven_a_name_is_told_of_whatever_strangers_do(
         teller.ended(TIMEOUT, PLACE, proven=False)
     caplog.clear()
     teller.ended(TIMEOUT, PLACE, proven=True)
-    assert len(caplog.records) == 1
+    teller.refused(REFUSAL, PLACE, proven=True)
+    teller.warn("it is cut", proven=True)
+    assert len(caplog.records) == 3
 
 
 def test_what_is_not_logged_at_its_level_is_not_counted(caplog: pytest.LogCaptureFixture) -> None:

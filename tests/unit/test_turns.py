@@ -117,6 +117,30 @@ async def test_what_else_is_ready_has_its_turn_in_between() -> None:
     assert order == [1, 2, 3, 3]
 
 
+async def test_without_any_thread_no_work_is_left_in_a_queue_that_nobody_empties(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a system that never gives one would cost memory by each step of each stranger."""
+
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    turns, core, ours = Turns(2), Core(), threading.get_ident()
+    with monkeypatch.context() as starved:
+        starved.setattr(threading.Thread, "start", fail)
+        made = [Made(turns, core) for _ in range(20)]
+        for one in made:
+            one.take(b"x")
+        await until(lambda: all(one.errors for one in made))
+        assert turns._threads is None
+    assert core.threads == {ours}
+    later = Made(turns)
+    later.take(b"x")
+    await until(lambda: later.errors)
+    assert ours not in later.core.threads
+    turns.close()
+
+
 async def test_what_comes_before_its_turn_is_one_step() -> None:
     made = Made(Turns())
     for piece in (b"a", b"b", b"c"):

@@ -154,13 +154,15 @@ class _ServerTransport(Closing):
         for number, one in enumerate(sockets):
             thread = threading.Thread(target=self._accept, args=[one], daemon=True)
             try:
-                with cannot_listen(host, port):
-                    thread.start()
-            except ConfigurationError:
+                with self._lock:
+                    self._check_open()  # again: looking up a name takes its time
+                    with cannot_listen(host, port):
+                        thread.start()
+                    self._listeners[one] = thread
+            except (ConfigurationError, ConnectionClosedError):
                 for left in sockets[number:]:
                     left.close()
                 raise
-            self._listeners[one] = thread
 
     def serve_forever(self, *, timeout: float | None = None) -> None:
         """Wait until the server is closed, or the timeout is over.
