@@ -3,7 +3,7 @@
 # make check    lint, types, and the tests with coverage
 # make test-lowest   every test, with the lowest versions of the dependencies
 # make conformance   x509-limbo and NIST PKITS; SIPTLS_CONFORMANCE names the folder of the former
-# make interop  the tests against Kamailio, SIPp, baresip, linphone, GnuTLS and OpenSSL; as root it installs them
+# make interop  the tests against six programs of others; as root it installs them by apt-get
 # make bench    speed, side by side with the alternative
 # make fuzz     bytes that find their own way, into each target for FUZZ_SECONDS (60)
 # make soak     500 connections for 10 minutes, and what is left; CI has SOAK_SECONDS=60
@@ -12,7 +12,8 @@
 # make wheel    the wheel, in dist/; make test INSTALL=dist/siptls-*.whl tests it instead of the source
 # make constraints   constraints.txt anew: the versions that are tested, the newest of today
 #
-# Each makes what it needs in .venv. Another Python: make test PYTHON=python3.13
+# Each makes what it needs in .venv. Another Python: make test PYTHON=python3.13. What is passed
+# on: make test ARGS="-k limits".
 
 ifndef PYTHON
 PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \

@@ -48,8 +48,9 @@ def main() -> int:
         for found in one.get("vulns", []):
             fixed = ", ".join(found["fix_versions"]) or "no version yet"
             print(f"{one['name']} {one['version']}: {found['id']}, mended in {fixed}")
-    if skipped:
-        print(f"NOT AUDITED, for its advisories cannot be read here: {', '.join(skipped)}")
+    for one in audited:
+        if "skip_reason" in one:
+            print(f"NOT AUDITED: {one['skip_reason']}")
     print(f"audited: {len(audited) - len(skipped)} of {len(pins)}")
     return int(any(one.get("vulns") for one in audited))
 

@@ -80,7 +80,8 @@ async def serve(name: str, setup: Setup, parent: Pipe) -> None:
     """Listen, say so, and serve until the pipe ends."""
 
     def answer(connection: Connection, message: Message) -> None:
-        connection.send_nowait(message.reply(200, "OK", header=f"Server: {name}\r\n"))
+        if message.expects_reply:
+            connection.send_nowait(message.reply(200, "OK", header=f"Server: {name}\r\n"))
 
     ended = asyncio.Event()
     ours = Credential.from_pem(setup.credential)

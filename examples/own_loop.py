@@ -98,7 +98,7 @@ if __name__ == "__main__":
     def tell(core: Core, event: Event) -> None:
         """Answer requests; close when the answer is there."""
         match event:
-            case MessageReceived(message=message) if message.is_request:
+            case MessageReceived(message=message) if message.expects_reply:
                 print("the server got", message.start_line, "from", core.peer and core.peer.domains)
                 core.send(message.reply(200, "OK"))
             case MessageReceived(message=message):

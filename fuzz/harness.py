@@ -118,6 +118,7 @@ def run_all(names: list[str], seconds: int) -> int:
         if process.returncode or not count:
             broken += 1
             print(f"{name} is broken: see {log}, and the input beside it")
+    print("a law was broken" if broken else "no law was broken")
     return min(broken, 1)
 
 

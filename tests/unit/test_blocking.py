@@ -306,7 +306,9 @@ def test_closing_a_server_ends_its_handlers_and_its_clients() -> None:
         server.close()
 
 
-def test_no_more_connections_than_the_limit_are_served_and_the_others_wait() -> None:
+def test_no_more_connections_than_the_limit_are_served_and_the_others_wait(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with serving(limits=Limits(max_threads=1)) as server:
         with connected(server) as first:
             first.send(request())
@@ -314,6 +316,7 @@ def test_no_more_connections_than_the_limit_are_served_and_the_others_wait() -> 
             limits = Limits(handshake_timeout=0.1, close_timeout=0.1)
             with pytest.raises(HandshakeTimeout), connected(server, limits=limits):
                 pass
+            assert "Limits.max_threads, 1, is reached" in caplog.text
         with connected(server) as next_one:
             next_one.send(request())
             assert next_one.receive(timeout=20).status == 200

@@ -7,14 +7,14 @@ import logging
 import pytest
 from impostors import CONTOSO, STRANGER
 
-from siptls import ConnectionClosedError, Decision, Enterprise, FramingError
+from siptls import ConnectionClosedError, Decision, Enterprise, FramingError, Peer, Trust
 from siptls.testing import evidence
+from siptls.trust.believed import BelievedName
 from siptls.trust.refusal import PeerRefusedError
-from siptls.wire.telling import Address, Teller
+from siptls.wire.telling import Address, Teller, is_known
 
-REFUSAL = Enterprise(["contoso.com"], CONTOSO.authority()).evaluate(
-    evidence(STRANGER.issue("sip:contoso.com"), role="client")
-)
+SHOWN = evidence(STRANGER.issue("sip:contoso.com"), role="client")
+REFUSAL = Enterprise(["contoso.com"], CONTOSO.authority()).evaluate(SHOWN)
 PLACE = ("192.0.2.1", 5061)
 TIMEOUT = FramingError("it says nothing")
 
@@ -45,10 +45,9 @@ def test_ten_seconds_worth_is_logged_at_once_and_then_as_many_as_the_rate(
     caplog.clear()
     timer.now += 1
     for _ in range(5):
-        teller.ended(TIMEOUT, PLACE, proven=False)
+        teller.ended(TIMEOUT, PLACE, known=False)
     assert [record.message for record in caplog.records] == [
-        "30 lines about peers that have proven nothing were left out: Limits.log_rate is 2 in a"
-        " second",
+        "30 lines about strangers were left out: Limits.log_rate is 2 in a second",
         *["the connection with 192.0.2.1 port 5061 is over: it says nothing"] * 2,
     ]
     caplog.clear()
@@ -75,12 +74,40 @@ def test_whoever_has_proven_a_name_is_told_of_whatever_strangers_do(
 ) -> None:
     teller = Teller(rate=0.1, timer=Timer())
     for _ in range(5):
-        teller.ended(TIMEOUT, PLACE, proven=False)
+        teller.ended(TIMEOUT, PLACE, known=False)
     caplog.clear()
-    teller.ended(TIMEOUT, PLACE, proven=True)
-    teller.refused(REFUSAL, PLACE, proven=True)
-    teller.warn("it is cut", proven=True)
+    teller.ended(TIMEOUT, PLACE, known=True)
+    teller.refused(REFUSAL, PLACE, known=True)
+    teller.warn("it is cut", known=True)
     assert len(caplog.records) == 3
+
+
+def test_what_was_left_out_is_told_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    teller = Teller(rate=0.1, timer=Timer())
+    for _ in range(5):
+        teller.error("cannot accept")
+    for _ in range(2):
+        teller.sum_up()
+    assert [record.message for record in caplog.records] == [
+        "cannot accept",
+        "4 lines about strangers were left out: Limits.log_rate is 0.1 in a second",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("trust", "known"),
+    [
+        (Trust.DISCOVERED, False),
+        (Trust.PUBLIC, False),
+        (Trust.FEDERATED, True),
+        (Trust.ENTERPRISE, True),
+    ],
+)
+def test_whoever_has_only_proven_a_name_is_a_stranger(trust: Trust, *, known: bool) -> None:
+    """Anybody has a certificate of a public CA for a name of his own."""
+    peer = Peer([BelievedName("contoso.com", trust=trust)], SHOWN.chain, SHOWN.now)
+    assert is_known(peer) is known
+    assert not is_known(None)
 
 
 def test_what_is_not_logged_at_its_level_is_not_counted(caplog: pytest.LogCaptureFixture) -> None:
@@ -98,12 +125,12 @@ def test_an_ordinary_end_is_told_to_whoever_wants_to_hear_it_each_time(
     teller = Teller(rate=0.1, timer=Timer())
     with caplog.at_level(logging.INFO, "siptls"):
         for _ in range(5):
-            teller.ended(ConnectionClosedError("the peer has closed it"), PLACE, proven=False)
+            teller.ended(ConnectionClosedError("the peer has closed it"), PLACE, known=False)
     assert len(caplog.records) == 5
 
 
 def test_a_refusal_is_not_told_twice(caplog: pytest.LogCaptureFixture) -> None:
-    Teller().ended(PeerRefusedError(REFUSAL), PLACE, proven=False)
+    Teller().ended(PeerRefusedError(REFUSAL), PLACE, known=False)
     assert not caplog.records
 
 

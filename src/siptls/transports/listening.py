@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from collections.abc import Iterator, Sequence
@@ -12,8 +13,10 @@ from siptls.arguments import Kind
 from siptls.errors import ConfigurationError
 
 __all__ = [
+    "FULL",
     "LOST",
     "TOO_MANY",
+    "cannot_accept",
     "cannot_listen",
     "check_reuse_port",
     "listeners",
@@ -30,6 +33,8 @@ TOO_MANY: Final = (
     "turned away a connection from %s: there are %d from there already; if they mean well, raise"
     " Limits.max_per_address"
 )
+
+FULL: Final = "%s is reached: whoever comes now waits until one leaves"
 
 # For SO_LINGER: on, and 0 seconds.
 _RESET = struct.pack("ii", 1, 0)
@@ -115,6 +120,14 @@ def cannot_listen(host: str | None, port: int, *, reuse_port: bool = False) -> I
         raise ConfigurationError(
             f"cannot listen on {host or 'all addresses'} port {port} ({why}); {hint}"
         ) from error
+
+
+def cannot_accept(error: OSError) -> str:
+    """Say that a connection could not be accepted, and what to do."""
+    hint = ""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        hint = "; raise the limit of open files (ulimit -n) above Limits.max_connections"
+    return f"cannot accept a connection: {error}; trying again{hint}"
 
 
 def turn_away(sock: socket.socket) -> None:

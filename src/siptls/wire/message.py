@@ -124,6 +124,11 @@ class Message:
         return self.data[:4].upper() != b"SIP/"
 
     @property
+    def expects_reply(self) -> bool:
+        """Whether it is a request, and no ACK, which nothing answers (RFC 3261 §17)."""
+        return self.is_request and not self.data.startswith(b"ACK ")
+
+    @property
     def method(self) -> str:
         """The method: of a request, or of the request that a response answers (from CSeq)."""
         if self.is_request:
@@ -191,7 +196,8 @@ class Message:
             line, which no framer lets through, is repeated as a space.
 
         Raises:
-            ConfigurationError: It would be no response, or more than one.
+            ConfigurationError: It would be no response, or more than one; or nothing answers
+                this message: see `expects_reply`.
         """
         self._check_reply(status, reason, header, body)
         lines = [f"SIP/2.0 {status} {reason}"]
@@ -215,7 +221,7 @@ class Message:
         Returns:
             The response; None for what nothing answers: an ACK, and a response.
         """
-        if not self.is_request or self.method == "ACK":
+        if not self.expects_reply:
             return None
         why = self.decision if decision is None else decision
         code = "" if why is None else str(why.code)
@@ -224,8 +230,11 @@ class Message:
         return self.reply(_FORBIDDEN, "Forbidden", header=warning)
 
     def _check_reply(self, status: object, reason: str, header: object, body: object) -> None:
-        if not self.is_request or self.data.startswith(b"ACK "):
-            raise ConfigurationError(f"nothing answers {printable(self.start_line)!r}")
+        if not self.expects_reply:
+            raise ConfigurationError(
+                f"nothing answers {printable(self.start_line)!r}: look at message.expects_reply"
+                " before you reply"
+            )
         if not isinstance(status, int) or not _TRYING <= status <= _LAST_STATUS:
             raise ConfigurationError(f"a status is a number from 100 to 699, not {status!r}")
         if not _REASON.fullmatch(reason):

@@ -10,11 +10,11 @@ from typing import TypeAlias
 
 from siptls.errors import ConnectionClosedError, SIPTLSError
 from siptls.journal import log as _log
-from siptls.trust.decision import Decision
+from siptls.trust.believed import Trust
+from siptls.trust.decision import Decision, Peer
 from siptls.trust.refusal import PeerRefusedError
 
-__all__ = ["Address", "OnRefused", "Teller", "address_of", "shown"]
-
+__all__ = ["Address", "OnRefused", "Teller", "address_of", "is_known", "shown"]
 
 # Seconds: how long nothing must have been logged for the most lines to be written at once.
 _BURST = 10.0
@@ -37,16 +37,21 @@ def shown(address: Address | None) -> str:
     return "an unknown address" if address is None else f"{address[0]} port {address[1]}"
 
 
+def is_known(peer: Peer | None) -> bool:
+    """Whether a peer is more than a stranger: a certificate for a name of his own anybody has."""
+    return peer is not None and peer.trust not in {Trust.DISCOVERED, Trust.PUBLIC}
+
+
 class Teller:
     """Tells of the peers of one transport. It may be called from any thread.
 
     What strangers can have logged is bounded: else whoever comes often enough fills a disk. Nothing
-    is kept from the application.
+    is kept from the application. A stranger is who has proven nothing, or is only discovered.
 
     Args:
         on_refused: Called for each peer that our policy has refused.
-        rate: Lines in a second, on average, about who has proven nothing; ten seconds' worth may
-            come at once. None for any number.
+        rate: Lines in a second, on average, about strangers; ten seconds' worth may come at once.
+            None for any number.
         timer: Gives monotonic seconds.
     """
 
@@ -66,16 +71,16 @@ class Teller:
         self._since = timer()
         self._left_out = 0
 
-    def refused(self, decision: Decision, address: Address | None, *, proven: bool = False) -> None:
+    def refused(self, decision: Decision, address: Address | None, *, known: bool = False) -> None:
         """Tell that our policy has refused a peer; whatever the callback does, it is refused.
 
         Args:
             decision: Why.
             address: The peer's.
-            proven: Whether it was trusted before.
+            known: Whether it was trusted before, and no stranger.
         """
         where = shown(address)
-        if proven or self._may_log(logging.WARNING):
+        if known or self._may_log(logging.WARNING):
             _log.warning("refused %s: %s: %s", where, decision.code, decision.reason)
             if _log.isEnabledFor(logging.DEBUG):
                 _log.debug("refused %s: %s", where, decision.explain())
@@ -87,24 +92,29 @@ class Teller:
             if self._may_log(logging.ERROR):
                 _log.exception("on_refused failed; the peer is refused all the same")
 
-    def ended(self, reason: SIPTLSError, address: Address | None, *, proven: bool) -> None:
+    def ended(self, reason: SIPTLSError, address: Address | None, *, known: bool) -> None:
         """Tell that a connection is over; a refusal of ours is told already.
 
         Args:
             reason: Why.
             address: The peer's.
-            proven: Whether the peer has proven a name.
+            known: Whether the peer is no stranger.
         """
         if isinstance(reason, PeerRefusedError):
             return
         level = logging.INFO if isinstance(reason, ConnectionClosedError) else logging.WARNING
-        if proven or level == logging.INFO or self._may_log(level):
+        if known or level == logging.INFO or self._may_log(level):
             _log.log(level, "the connection with %s is over: %s", shown(address), reason)
 
-    def warn(self, message: str, *words: object, proven: bool = False) -> None:
-        """Write a line; about somebody who has proven nothing, unless there were too many."""
-        if proven or self._may_log(logging.WARNING):
+    def warn(self, message: str, *words: object, known: bool = False) -> None:
+        """Write a line: one that a stranger may cause unless there were too many."""
+        if known or self._may_log(logging.WARNING):
             _log.warning(message, *words)
+
+    def error(self, message: str, *words: object) -> None:
+        """As `warn`, of what is wrong with this machine, and a stranger may bring about."""
+        if self._may_log(logging.ERROR):
+            _log.error(message, *words)
 
     def _may_log(self, level: int) -> bool:
         """Whether one more line may be written; tells before how many were not."""
@@ -118,11 +128,15 @@ class Teller:
                 self._left_out += 1
                 return False
             self._allowed -= 1
+        self.sum_up()
+        return True
+
+    def sum_up(self) -> None:
+        """Tell how many lines were left out since it was told last."""
+        with self._lock:
             left_out, self._left_out = self._left_out, 0
         if left_out:
             _log.warning(
-                "%d lines about peers that have proven nothing were left out: Limits.log_rate is"
-                " %g in a second",
+                "%d lines about strangers were left out: Limits.log_rate is %g in a second",
                 *(left_out, self._rate),
             )
-        return True

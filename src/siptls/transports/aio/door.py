@@ -7,7 +7,8 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from siptls.journal import log as _log
+from siptls.transports.listening import FULL, cannot_accept
+from siptls.wire.telling import Teller
 
 __all__ = ["Door"]
 
@@ -23,19 +24,22 @@ class Door:
 
     Args:
         listener: A socket that listens, without blocking.
-        has_room: Says whether one more is taken; those that are not wait in the backlog.
+        reached: Says which limit is reached, if one is; whoever comes then waits in the backlog.
         take: Called with each socket that was accepted, and the name of its peer.
+        teller: Tells of limits that are reached, and of faults.
     """
 
     def __init__(
         self,
         listener: socket.socket,
-        has_room: Callable[[], bool],
+        reached: Callable[[], str | None],
         take: Callable[[socket.socket, Any], None],
+        teller: Teller,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listener = listener
-        self._has_room = has_room
+        self._reached = reached
+        self._teller = teller
         self._take = take
         self._is_open = False
         self._pause: asyncio.TimerHandle | None = None
@@ -65,15 +69,16 @@ class Door:
             self._loop.remove_reader(self._listener)
 
     def _accept(self) -> None:
-        if not self._has_room():
+        if (limit := self._reached()) is not None:
             self._shut()
+            self._teller.warn(FULL, limit)
             return
         try:
             sock, name = self._listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return  # it has gone, or somebody else has it
         except OSError as error:
-            _log.error("cannot accept a connection: %s; trying again", error)
+            self._teller.error("%s", cannot_accept(error))
             self._shut()
             self._pause = self._loop.call_later(_PAUSE, self._end_pause)
             return

@@ -49,6 +49,7 @@ from siptls.wire.telling import (
     Address,
     Teller,
     address_of,
+    is_known,
     shown,
 )
 
@@ -227,7 +228,7 @@ class Driver(asyncio.BufferedProtocol):
         transport.set_write_buffer_limits(high=0)  # what waits at all is to be known
         self._counted = acknowledged(transport.get_extra_info("socket"))
         watch_peer(transport.get_extra_info("socket"), self._limits)
-        self.address = address_of(transport.get_extra_info("peername"))
+        self.address = address_of(transport.get_extra_info("peername")) or self.address
         self.local = address_of(transport.get_extra_info("sockname"))
         self._process()
         if self.ended is not None:  # closed before it began
@@ -453,8 +454,8 @@ class Driver(asyncio.BufferedProtocol):
             case PeerAccepted():
                 self._accept()
             case PeerRefused(decision=decision):
-                lost = isinstance(self.core.closed, TrustLostError)
-                self._teller.refused(decision, self.address, proven=lost)
+                known = isinstance(self.core.closed, TrustLostError) and is_known(self.core.peer)
+                self._teller.refused(decision, self.address, known=known)
             case Pong():
                 _settle(self._pings.pop(0))
             case ConnectionClosed(reason=reason):
@@ -495,7 +496,7 @@ class Driver(asyncio.BufferedProtocol):
         self.ended = reason
         if isinstance(reason, ConnectionClosedError) and not reason.orderly:
             reason.unacknowledged = self._unacknowledged()
-        self._teller.ended(reason, self.address, proven=self.core.peer is not None)
+        self._teller.ended(reason, self.address, known=is_known(self.core.peer))
         for waiting in (self.accepted, *self._pings):
             if not waiting.done():
                 waiting.set_exception(reason)
@@ -563,7 +564,7 @@ class Driver(asyncio.BufferedProtocol):
                 self._teller.warn(
                     "%s asks for answers and does not read them: the connection is cut",
                     shown(self.address),
-                    proven=self.core.peer is not None,
+                    known=is_known(self.core.peer),
                 )
                 transport.abort()
                 return

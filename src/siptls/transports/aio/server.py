@@ -148,7 +148,7 @@ class _ServerTransport(Closing):
             for listener in sockets:
                 listener.close()
         self._check_open()
-        self._doors += [Door(one, self._has_room, self._take) for one in sockets]
+        self._doors += [Door(one, self._reached, self._take, self._teller) for one in sockets]
         self._judging.enter()
 
     async def serve_forever(self) -> None:
@@ -216,6 +216,7 @@ class _ServerTransport(Closing):
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        self._teller.sum_up()
 
     # ------------------------------------------------------------ inside
 
@@ -223,10 +224,13 @@ class _ServerTransport(Closing):
         if self._closed.is_set():
             raise ConnectionClosedError("the server is closed: make a new one")
 
-    def _has_room(self) -> bool:
-        """Whether one more connection is accepted; the others wait."""
-        is_free = len(self._drivers) < self._limits.max_connections
-        return is_free and len(self._shaking) < self._limits.max_handshakes
+    def _reached(self) -> str | None:
+        """Which limit is reached, so that whoever comes waits."""
+        if len(self._drivers) >= self._limits.max_connections:
+            return f"Limits.max_connections, {self._limits.max_connections},"
+        if len(self._shaking) >= self._limits.max_handshakes:
+            return f"Limits.max_handshakes, {self._limits.max_handshakes},"
+        return None
 
     def _take(self, sock: socket.socket, name: object) -> None:
         address = address_of(name)
@@ -243,6 +247,7 @@ class _ServerTransport(Closing):
                 on_accepted=self._begin,
                 on_lost=self._forget,
             )
+            driver.address = address  # who has reset has no name any more
         except (OSError, SIPTLSError) as error:
             sock.close()
             self._crowd.leave(address)
@@ -432,7 +437,9 @@ class MTLSServerTransport(_ServerTransport):
         on_message: ``def on_message(connection, message)``: called in the read path instead, for
             speed. What it sends with ``send_nowait`` goes out with one write after each read. If
             it raises, that is logged, and the connection goes on: the fault is in one message.
-        on_refused: ``def on_refused(decision, address)``: a plain function.
+        on_refused: ``def on_refused(decision, address)``: called for each refusal, also by
+            `update`; the address is None for a Unix socket. A plain function, in the event
+            loop: what takes time belongs into a queue.
         limits: Bounds.
         pool: Where the accepted connections are kept, so that a client transport with the same pool
             sends its requests back over them; see `ConnectionPool`.

@@ -50,6 +50,7 @@ from siptls.wire.telling import (
     Address,
     Teller,
     address_of,
+    is_known,
 )
 
 __all__ = ["Closing", "Connection", "close_all"]
@@ -103,6 +104,7 @@ class Connection(Known, Closing):
         limits: Limits,
         *,
         teller: Teller | None = None,
+        address: Address | None = None,
         attempts: Sequence[Attempt] = (),
         on_released: Callable[[Connection], object] | None = None,
     ) -> None:
@@ -124,7 +126,8 @@ class Connection(Known, Closing):
         """The addresses that were tried in vain before this one, each with its error."""
         self.local_address = _name(sock.getsockname)
         """Our ``(address, port)``; None if the socket has no such thing."""
-        self._remote_address = _name(sock.getpeername)
+        # Who has reset has no name any more.
+        self._remote_address = _name(sock.getpeername) or address
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._driving = False
@@ -599,12 +602,10 @@ class Connection(Known, Closing):
             with suppress(IndexError):  # another thread has told it
                 event = self._untold.popleft()
                 if isinstance(event, PeerRefused):
-                    lost = isinstance(self._core.closed, TrustLostError)
-                    self._teller.refused(event.decision, self.remote_address, proven=lost)
+                    known = isinstance(self._core.closed, TrustLostError) and is_known(self.peer)
+                    self._teller.refused(event.decision, self.remote_address, known=known)
                 else:
-                    self._teller.ended(
-                        event.reason, self.remote_address, proven=self.peer is not None
-                    )
+                    self._teller.ended(event.reason, self.remote_address, known=is_known(self.peer))
 
     # ------------------------------------------------------------ the end
 

@@ -20,8 +20,10 @@ from siptls.transports.blocking.connection import Closing, Connection, close_all
 from siptls.transports.blocking.timeouts import end_of, left
 from siptls.transports.crowd import Crowd
 from siptls.transports.listening import (
+    FULL,
     LOST,
     TOO_MANY,
+    cannot_accept,
     cannot_listen,
     check_reuse_port,
     listeners,
@@ -109,9 +111,12 @@ class _ServerTransport(Closing):
         self._connections: set[Connection] = set()
         self._threads: set[threading.Thread] = set()
         self._ending: list[threading.Thread] = []  # done, but for the last of their steps
-        self._slots = threading.Semaphore(
-            min(self._limits.max_threads, self._limits.max_connections)
+        slots, name = min(
+            (self._limits.max_threads, "max_threads"),
+            (self._limits.max_connections, "max_connections"),
         )
+        self._slots = threading.Semaphore(slots)
+        self._reached = f"Limits.{name}, {slots},"
         self._crowd = Crowd(self._limits.max_per_address)
         self._handshakes = threading.Semaphore(self._limits.max_handshakes)
         self._closed = threading.Event()
@@ -240,6 +245,7 @@ class _ServerTransport(Closing):
         if first:
             self._waker.close()
             self._woken.close()
+            self._teller.sum_up()
 
     # ------------------------------------------------------------ inside
 
@@ -254,7 +260,9 @@ class _ServerTransport(Closing):
         poll.register(self._woken, select.POLLIN)
         while True:
             poll.poll()
-            self._slots.acquire()
+            if not self._slots.acquire(blocking=False):
+                self._teller.warn(FULL, self._reached)
+                self._slots.acquire()
             if self._closed.is_set():
                 self._slots.release()
                 return
@@ -265,7 +273,7 @@ class _ServerTransport(Closing):
                 continue
             except OSError as error:
                 self._slots.release()
-                _log.error("cannot accept a connection: %s; trying again", error)
+                self._teller.error("%s", cannot_accept(error))
                 self._closed.wait(_ACCEPT_PAUSE)
                 continue
             address = address_of(name)
@@ -289,7 +297,7 @@ class _ServerTransport(Closing):
                 with self._lock:
                     self._crowd.leave(address)
                 self._slots.release()
-                _log.error("no thread for a connection from %s: %s", shown(address), error)
+                self._teller.error("no thread for a connection from %s: %s", shown(address), error)
                 self._closed.wait(_ACCEPT_PAUSE)
 
     def _serve(self, sock: socket.socket, address: Address | None) -> None:
@@ -299,6 +307,7 @@ class _ServerTransport(Closing):
                 self._service.connection(address),
                 self._limits,
                 teller=self._teller,
+                address=address,
                 on_released=self._forget,
             )
             with self._lock:
@@ -427,7 +436,9 @@ class MTLSServerTransport(_ServerTransport):
         handler: ``def handler(connection)``: called for each accepted connection in a thread of its
             own; the connection is closed when it returns.
         on_message: ``def on_message(connection, message)``: called for each message instead.
-        on_refused: ``def on_refused(decision, address)``.
+        on_refused: ``def on_refused(decision, address)``: called for each refusal, also by
+            `update`; the address is None for a Unix socket. Called in the threads of
+            the connections, several at once.
         limits: Bounds; ``max_threads`` is that of the connections served at once.
         pool: Where the accepted connections are kept, so that a client transport with the same pool
             sends its requests back over them; see `ConnectionPool`.
