@@ -20,7 +20,7 @@ from federated import (
     asked,
     policy,
 )
-from network import until
+from network import raw_tls, until
 
 from siptls import (
     Code,
@@ -106,6 +106,49 @@ async def test_a_stranger_is_slowed_down_and_loses_nothing(way: str) -> None:
         took = edge.times[-1] - begin  # the first one passed no earlier than it was sent
         assert took >= (COUNT - FAST.burst) / FAST.messages_per_second
         assert await connection.ping() > 0
+
+
+async def test_who_resets_has_no_more_delivered_than_was_read_of_it_before() -> None:
+    """What waits in the kernel when our write fails is not taken of whom we read nothing more."""
+    slow, many = TrafficLimits(messages_per_second=0.001, burst=1), 300
+    seen: list[Message] = []
+
+    async def read(connection: Connection) -> None:
+        seen.append(await connection.receive())
+        await gone.wait()
+        with contextlib.suppress(ConnectionClosedError):
+            await connection.send(asked(0, "contoso.com"))
+        with contextlib.suppress(ConnectionClosedError):
+            while True:
+                seen.append(await connection.receive())
+
+    def flood() -> None:
+        host, port = edge.transport.addresses[0]
+        attacker = raw_tls({"host": host, "port": port}, STRANGER)
+        attacker.do_handshake()
+        attacker.sendall(asked(0))
+        accepted.wait(20)
+        for number in range(many):
+            attacker.sendall(asked(number))
+        attacker.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        flooded.wait(20)
+        attacker.sock_shutdown(socket.SHUT_WR)
+        attacker.close()
+
+    gone, accepted, flooded = asyncio.Event(), threading.Event(), threading.Event()
+    edge = Edge(read, policy=policy(slow))
+    async with edge.transport as server:
+        await server.listen("127.0.0.1", 0)
+        flooding = asyncio.create_task(asyncio.to_thread(flood))
+        await until(lambda: seen)
+        accepted.set()
+        await until(lambda: any(driver.core.holding for driver in server._drivers))
+        flooded.set()
+        await flooding
+        gone.set()
+        await until(lambda: not server._drivers)
+        await until(lambda: not server._handlers)
+    assert len(seen) < many // 4
 
 
 async def test_a_partner_is_not_slowed_down_meanwhile() -> None:

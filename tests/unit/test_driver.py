@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import socket
+import struct
 import threading
 import weakref
 from contextlib import suppress
@@ -595,3 +596,28 @@ async def test_a_stranger_that_is_let_go_leaves_nothing_for_the_garbage_collecto
             await until(lambda: driver() is None)
     finally:
         gc.enable()
+
+
+async def test_a_send_that_the_kernel_has_refused_fails() -> None:
+    """And at once: who sends in a loop would else never let the loop learn of the end."""
+    failed: asyncio.Queue[ConnectionClosedError] = asyncio.Queue()
+
+    async def flood(connection: Connection) -> None:
+        connection._driver._transport.pause_reading()  # type: ignore[union-attr]  # it learns late
+        await gone.wait()
+        for _ in range(1000):
+            try:
+                await connection.send(request())
+            except ConnectionClosedError as error:
+                failed.put_nowait(error)
+                return
+
+    gone = asyncio.Event()
+    async with serving(flood) as server:
+        peer = await asyncio.to_thread(raw_tls, server.place)
+        await asyncio.to_thread(peer.do_handshake)
+        await until(server.transport.peers)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        gone.set()
+        assert not (await asyncio.wait_for(failed.get(), 5)).orderly

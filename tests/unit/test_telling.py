@@ -45,7 +45,7 @@ def test_ten_seconds_worth_is_logged_at_once_and_then_as_many_as_the_rate(
     caplog.clear()
     timer.now += 1
     for _ in range(5):
-        teller.ended(TIMEOUT, PLACE, known=False)
+        teller.ended(TIMEOUT, PLACE, known=False, accepted=False)
     assert [record.message for record in caplog.records] == [
         "30 lines about strangers were left out: Limits.log_rate is 2 in a second",
         *["the connection with 192.0.2.1 port 5061 is over: it says nothing"] * 2,
@@ -74,9 +74,9 @@ def test_whoever_has_proven_a_name_is_told_of_whatever_strangers_do(
 ) -> None:
     teller = Teller(rate=0.1, timer=Timer())
     for _ in range(5):
-        teller.ended(TIMEOUT, PLACE, known=False)
+        teller.ended(TIMEOUT, PLACE, known=False, accepted=False)
     caplog.clear()
-    teller.ended(TIMEOUT, PLACE, known=True)
+    teller.ended(TIMEOUT, PLACE, known=True, accepted=False)
     teller.refused(REFUSAL, PLACE, known=True)
     teller.warn("it is cut", known=True)
     assert len(caplog.records) == 3
@@ -122,15 +122,19 @@ def test_what_is_not_logged_at_its_level_is_not_counted(caplog: pytest.LogCaptur
 def test_an_ordinary_end_is_told_to_whoever_wants_to_hear_it_each_time(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    teller = Teller(rate=0.1, timer=Timer())
-    with caplog.at_level(logging.INFO, "siptls"):
-        for _ in range(5):
-            teller.ended(ConnectionClosedError("the peer has closed it"), PLACE, known=False)
-    assert len(caplog.records) == 5
+    """But not that of a connection that has never been one."""
+    end = ConnectionClosedError("the peer has closed it")
+    for accepted, lines in ((True, 5), (False, 1)):
+        teller = Teller(rate=0.1, timer=Timer())
+        with caplog.at_level(logging.INFO, "siptls"):
+            for _ in range(5):
+                teller.ended(end, PLACE, known=False, accepted=accepted)
+        assert len(caplog.records) == lines
+        caplog.clear()
 
 
 def test_a_refusal_is_not_told_twice(caplog: pytest.LogCaptureFixture) -> None:
-    Teller().ended(PeerRefusedError(REFUSAL), PLACE, known=False)
+    Teller().ended(PeerRefusedError(REFUSAL), PLACE, known=False, accepted=False)
     assert not caplog.records
 
 

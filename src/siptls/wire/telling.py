@@ -92,18 +92,23 @@ class Teller:
             if self._may_log(logging.ERROR):
                 _log.exception("on_refused failed; the peer is refused all the same")
 
-    def ended(self, reason: SIPTLSError, address: Address | None, *, known: bool) -> None:
+    def ended(
+        self, reason: SIPTLSError, address: Address | None, *, known: bool, accepted: bool
+    ) -> None:
         """Tell that a connection is over; a refusal of ours is told already.
 
         Args:
             reason: Why.
             address: The peer's.
             known: Whether the peer is no stranger.
+            accepted: Whether the handshake had been done: whoever has the ends of connections
+                logged wants all of them, but not those of a port scan.
         """
         if isinstance(reason, PeerRefusedError):
             return
         level = logging.INFO if isinstance(reason, ConnectionClosedError) else logging.WARNING
-        if known or level == logging.INFO or self._may_log(level):
+        is_free = known or (accepted and level == logging.INFO)
+        if is_free or self._may_log(level):
             _log.log(level, "the connection with %s is over: %s", shown(address), reason)
 
     def warn(self, message: str, *words: object, known: bool = False) -> None:

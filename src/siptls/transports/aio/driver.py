@@ -27,6 +27,7 @@ from siptls.errors import (
     HandshakeTimeout,
     LimitError,
     OperationTimeout,
+    RefusedByPeerError,
     SIPTLSError,
 )
 from siptls.transports.aio.turns import Handshake, Turns
@@ -286,13 +287,15 @@ class Driver(asyncio.BufferedProtocol):
         """Take what had come when a write failed, which asyncio leaves unread.
 
         A TLS 1.3 server may refuse a client's certificate, and close, while the client sends its
-        first request: the write fails, and its reason is an alert that waits to be read.
+        first request: the write fails, and its reason is an alert that waits to be read. A peer
+        that has sent more than it may gains nothing by it.
         """
         sock = None if self._transport is None else self._transport.get_extra_info("socket")
         # That of uvloop may have been closed already, and its number be another one's.
-        if isinstance(sock, TransportSocket):
+        if isinstance(sock, TransportSocket) and not self.core.holding:
             with contextlib.suppress(OSError):
-                self.core.receive_data(os.read(sock.fileno(), _REST))
+                size = _LITTLE if self.core.limited else _REST
+                self.core.receive_data(os.read(sock.fileno(), size))
 
     def pause_writing(self) -> None:
         """The kernel has not taken all that was written."""
@@ -318,6 +321,12 @@ class Driver(asyncio.BufferedProtocol):
         if not self._drained:
             await self._drained.wait()
             if self._cut and self.ended is not None:
+                raise _not_sent(self.ended)
+        elif self._transport is not None and self._transport.is_closing():
+            await asyncio.sleep(0)  # the write has failed, or one before: now we learn why
+            if isinstance(self.ended, RefusedByPeerError):
+                raise self.ended.with_traceback(None)
+            if self.ended is not None:
                 raise _not_sent(self.ended)
 
     def send_nowait(self, message: bytes | bytearray | memoryview | Message) -> None:
@@ -496,7 +505,12 @@ class Driver(asyncio.BufferedProtocol):
         self.ended = reason
         if isinstance(reason, ConnectionClosedError) and not reason.orderly:
             reason.unacknowledged = self._unacknowledged()
-        self._teller.ended(reason, self.address, known=is_known(self.core.peer))
+        self._teller.ended(
+            reason,
+            self.address,
+            known=is_known(self.core.peer),
+            accepted=self.accepted.done(),
+        )
         for waiting in (self.accepted, *self._pings):
             if not waiting.done():
                 waiting.set_exception(reason)

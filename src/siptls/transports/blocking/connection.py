@@ -605,7 +605,12 @@ class Connection(Known, Closing):
                     known = isinstance(self._core.closed, TrustLostError) and is_known(self.peer)
                     self._teller.refused(event.decision, self.remote_address, known=known)
                 else:
-                    self._teller.ended(event.reason, self.remote_address, known=is_known(self.peer))
+                    self._teller.ended(
+                        event.reason,
+                        self.remote_address,
+                        known=is_known(self.peer),
+                        accepted=self._accepted,
+                    )
 
     # ------------------------------------------------------------ the end
 
