@@ -250,7 +250,7 @@ class MessageFramer:
 def _plain_length(data: bytes, start: int, end: int, most_lines: int) -> int:
     """The Content-Length of a head in which nothing is unusual; else -1."""
     marks, lines = len(data[start:end].translate(None, _NO_MARKS)), data.count(_CRLF, start, end)
-    if marks != 2 * lines or lines > most_lines:  # else a stray CR or LF, or a NUL
+    if marks != 2 * lines or lines > most_lines:  # a stray CR or LF, a NUL, too many
         return -1
     told = _TELLING.findall(data, start, end)
     return int(told[0]) if len(told) == 1 and told[0] else -1

@@ -165,8 +165,8 @@ class _ServerTransport(Closing):
                         thread.start()
                     self._listeners[one] = thread
             except (ConfigurationError, ConnectionClosedError):
-                for left in sockets[number:]:
-                    left.close()
+                for unused in sockets[number:]:
+                    unused.close()
                 raise
 
     def serve_forever(self, *, timeout: float | None = None) -> None:
