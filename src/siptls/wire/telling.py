@@ -77,7 +77,7 @@ class Teller:
         Args:
             decision: Why.
             address: The peer's.
-            known: Whether it was trusted before, and no stranger.
+            known: Whether it was trusted before.
         """
         where = shown(address)
         if known or self._may_log(logging.WARNING):

@@ -463,7 +463,7 @@ class Driver(asyncio.BufferedProtocol):
             case PeerAccepted():
                 self._accept()
             case PeerRefused(decision=decision):
-                known = isinstance(self.core.closed, TrustLostError) and is_known(self.core.peer)
+                known = isinstance(self.core.closed, TrustLostError)
                 self._teller.refused(decision, self.address, known=known)
             case Pong():
                 _settle(self._pings.pop(0))

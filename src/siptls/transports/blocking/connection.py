@@ -602,7 +602,7 @@ class Connection(Known, Closing):
             with suppress(IndexError):  # another thread has told it
                 event = self._untold.popleft()
                 if isinstance(event, PeerRefused):
-                    known = isinstance(self._core.closed, TrustLostError) and is_known(self.peer)
+                    known = isinstance(self._core.closed, TrustLostError)
                     self._teller.refused(event.decision, self.remote_address, known=known)
                 else:
                     self._teller.ended(
