@@ -20,6 +20,7 @@ UNREADABLE = (
     x509.InvalidVersion,
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
+    KeyError,  # cryptography 49, of a name that is no string
 )
 
 # What the path builder takes in certificates, too. SHA-1 has collisions.
