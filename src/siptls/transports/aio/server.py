@@ -235,8 +235,8 @@ class _ServerTransport(Closing):
     def _take(self, sock: socket.socket, name: object) -> None:
         address = address_of(name)
         if not self._crowd.enter(address):
-            turn_away(sock)
             self._teller.warn(TOO_MANY, shown(address), self._limits.max_per_address)
+            turn_away(sock)
             return
         try:
             driver = Driver(

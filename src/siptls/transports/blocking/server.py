@@ -280,9 +280,9 @@ class _ServerTransport(Closing):
             with self._lock:
                 is_one_more = self._crowd.enter(address)
             if not is_one_more:
+                self._teller.warn(TOO_MANY, shown(address), self._limits.max_per_address)
                 turn_away(sock)
                 self._slots.release()
-                self._teller.warn(TOO_MANY, shown(address), self._limits.max_per_address)
                 continue
             thread = threading.Thread(target=self._serve, args=[sock, address], daemon=True)
             try:
