@@ -183,6 +183,8 @@ def _certificate(names: list[str]) -> SimpleNamespace:
 
 
 def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    if "%" in name:  # a scope, of which an address in a certificate has none
+        return None
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(name)
     return None
