@@ -112,7 +112,8 @@ def asyncio_client(expected: str, port: int, credential: Credential | None) -> s
     return asyncio.run(talk())
 
 
-async def _asyncio_handler(connection: siptls.Connection, served: Served) -> None:
+async def asyncio_handler(connection: siptls.Connection, served: Served) -> None:
+    """Answer each request, and note how the connection has ended."""
     try:
         async for message in connection:
             await connection.send(message.reply(200, "OK"))
@@ -140,7 +141,7 @@ def in_loop() -> Iterator[Callable[[Any], Any]]:
 def asyncio_server(served: Served) -> Iterator[int]:
     async def start() -> siptls.MTLSServerTransport:
         server = siptls.MTLSServerTransport(
-            OURS, POLICY, lambda c: _asyncio_handler(c, served), on_refused=served.refuse
+            OURS, POLICY, lambda c: asyncio_handler(c, served), on_refused=served.refuse
         )
         await server.listen("127.0.0.1", 0)
         return server
@@ -166,18 +167,22 @@ def sync_client(expected: str, port: int, credential: Credential | None) -> str:
             return outcome(error)
 
 
+def blocking_handler(connection: sync.Connection, served: Served) -> None:
+    """As `asyncio_handler`, with siptls.sync."""
+    try:
+        for message in connection:
+            connection.send(message.reply(200, "OK"), timeout=20)
+    except SIPTLSError as error:
+        served.ends.put(outcome(error))
+    else:
+        served.ends.put(outcome(None))
+
+
 @contextmanager
 def sync_server(served: Served) -> Iterator[int]:
-    def handler(connection: sync.Connection) -> None:
-        try:
-            for message in connection:
-                connection.send(message.reply(200, "OK"), timeout=20)
-        except SIPTLSError as error:
-            served.ends.put(outcome(error))
-        else:
-            served.ends.put(outcome(None))
-
-    with sync.MTLSServerTransport(OURS, POLICY, handler, on_refused=served.refuse) as server:
+    with sync.MTLSServerTransport(
+        OURS, POLICY, lambda c: blocking_handler(c, served), on_refused=served.refuse
+    ) as server:
         server.listen("127.0.0.1", 0)
         yield server.addresses[0][1]
 

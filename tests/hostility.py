@@ -13,13 +13,13 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import Any
 
-from front_ends import CA, OURS, POLICY, Served, in_loop, outcome
+from front_ends import CA, OURS, POLICY, Served, asyncio_handler, blocking_handler, in_loop
 from OpenSSL import SSL
 from peers import context_of
 from sip import request
 
 import siptls
-from siptls import Credential, Limits, SIPTLSError, sync
+from siptls import Credential, Limits, sync
 
 TIMEOUT = 20
 """Seconds after which a test has failed; never waited for by one that passes."""
@@ -111,26 +111,6 @@ def read_to_end(tcp: socket.socket) -> bytes:
     return got
 
 
-async def _answer(connection: siptls.Connection, served: Served) -> None:
-    try:
-        async for message in connection:
-            await connection.send(message.reply(200, "OK"))
-    except SIPTLSError as error:
-        served.ends.put(outcome(error))
-    else:
-        served.ends.put(outcome(None))
-
-
-def _answer_blocking(connection: sync.Connection, served: Served) -> None:
-    try:
-        for message in connection:
-            connection.send(message.reply(200, "OK"))
-    except SIPTLSError as error:
-        served.ends.put(outcome(error))
-    else:
-        served.ends.put(outcome(None))
-
-
 @contextmanager
 def in_asyncio(log: list[str], **limits: Any) -> Iterator[Victim]:
     """Serve with asyncio."""
@@ -140,7 +120,7 @@ def in_asyncio(log: list[str], **limits: Any) -> Iterator[Victim]:
         server = siptls.MTLSServerTransport(
             OURS,
             POLICY,
-            partial(_answer, served=served),
+            partial(asyncio_handler, served=served),
             on_refused=served.refuse,
             limits=Limits(**SHORT | limits),
         )
@@ -167,7 +147,7 @@ def in_threads(log: list[str], **limits: Any) -> Iterator[Victim]:
     with sync.MTLSServerTransport(
         OURS,
         POLICY,
-        partial(_answer_blocking, served=served),
+        partial(blocking_handler, served=served),
         on_refused=served.refuse,
         limits=Limits(**SHORT | limits),
     ) as server:

@@ -65,9 +65,9 @@ class Limits:
         write_buffer: Bytes not yet taken by the kernel above which `send` waits.
         read_buffer: Bytes of messages not yet received by the application above which the
             connection stops reading.
-        log_rate: Lines in a second, on average, that a server logs about peers that have proven
-            nothing: refused ones, failed handshakes. Ten seconds' worth may come at once; how many
-            were left out is told before the next one. None for no limit.
+        log_rate: Lines in a second, on average, that a server logs about strangers: peers that have
+            proven nothing, or just any name. Ten seconds' worth may come at once; how many were
+            left out is told before the next one. None for no limit.
     """
 
     # Three SYNs (at 0, 1 and 3 s) and a slow answer; a kernel alone would go on for two minutes.
