@@ -108,7 +108,7 @@ constraints: NEWEST := $(VENV)-newest
 constraints:
 	$(PYTHON) -m venv --clear $(NEWEST)
 	$(NEWEST)/bin/pip install --quiet --upgrade 'pip>=25.1'
-	$(NEWEST)/bin/pip install --quiet . $(foreach group,test frameworks check conformance bench fuzz audit,--group $(group))
+	$(NEWEST)/bin/pip install --quiet . $(foreach group,test frameworks check conformance bench fuzz audit docs release,--group $(group))
 	echo '# The versions that are tested, on each Python; `make constraints` writes this file.' > constraints.txt
 	$(NEWEST)/bin/pip freeze --exclude siptls >> constraints.txt
 	rm -rf $(NEWEST)

@@ -129,6 +129,11 @@ ORDER = [
     "siptls.testing.plugin",
     "siptls.testing.pairs",
     "siptls.testing",
+    "siptls.cli.exits",
+    "siptls.cli.options",
+    "siptls.cli.commands",
+    "siptls.cli",
+    "siptls.__main__",
 ]
 # The wings, left to right. `siptls` itself and `siptls.testing` stand outside.
 WINGS = ["siptls.trust", "siptls.wire", "siptls.transports"]

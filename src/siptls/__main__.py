@@ -1,0 +1,5 @@
+"""``python -m siptls``: see `siptls.cli`."""
+
+from siptls.cli import main
+
+main()

@@ -1,0 +1,36 @@
+"""The commands, and what becomes of the errors that they raise."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import click
+
+import siptls
+from siptls.cli.exits import Exit
+from siptls.errors import SIPTLSError
+
+__all__ = ["commands", "run"]
+
+
+@click.group("siptls", context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(siptls.__version__, prog_name="siptls")
+def commands() -> None:
+    """Trusted SIP transport: look at a peer, a certificate, a policy."""
+
+
+class _Failed(click.ClickException):
+    """An error of siptls: a sentence, and no traceback."""
+
+    exit_code = Exit.USAGE
+
+
+def run() -> NoReturn:
+    """Run the command that the arguments name, and exit with its status."""
+    try:
+        commands.main(prog_name="siptls")
+    except SIPTLSError as error:
+        failed = _Failed(str(error))
+        failed.show()
+        raise SystemExit(failed.exit_code) from error
+    raise SystemExit(Exit.TRUSTED)
