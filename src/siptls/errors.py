@@ -166,14 +166,22 @@ class RefusedByPeerError(HandshakeError):
 
     With TLS 1.3 a client learns this only when it first reads, after its own handshake looked
     finished: the server judges the client's certificate last.
+
+    Attributes:
+        alert: What it said.
+        certificate_missing: True if it has asked for a certificate, and we had none to show: that
+            is most likely why.
     """
 
-    def __init__(self, alert: Alert) -> None:
+    def __init__(self, alert: Alert, *, certificate_missing: bool = False) -> None:
         super().__init__(alert)
         self.alert = alert
+        self.certificate_missing = certificate_missing
 
     def __str__(self) -> str:
         text = f"the peer refused the handshake with TLS alert {self.alert}"
+        if self.certificate_missing:
+            return f"{text}: it asked for a client certificate and got none; pass a credential"
         return f"{text}: {self.alert.advice}" if self.alert.advice else text
 
 

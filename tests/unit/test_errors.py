@@ -216,12 +216,13 @@ def test_the_text_of_a_refusal_ends_with_its_advice(code: int) -> None:
 def test_a_refusal_by_the_peer_is_copied_and_pickled_whole(
     again: Callable[[RefusedByPeerError], RefusedByPeerError],
 ) -> None:
-    error = RefusedByPeerError(Alert(48))
+    error = RefusedByPeerError(Alert(48), certificate_missing=True)
     error.attempts = (Attempt(("192.0.2.1", 5061), "sip.contoso.com", OSError()),)
     twin = again(error)
     assert type(twin) is RefusedByPeerError
     assert twin is not error
     assert twin.alert == Alert(48)
+    assert twin.certificate_missing
     assert str(twin) == str(error)
     assert [attempt.host for attempt in twin.attempts] == ["sip.contoso.com"]
 

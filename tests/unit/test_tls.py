@@ -556,6 +556,17 @@ def test_whoever_is_refused_is_refused_under_each_context(
     assert isinstance(client.closed, RefusedByPeerError)
     wanted = {"TLSv1.2": 40, "TLSv1.3": 116}[tls_version] if alert is None else alert
     assert client.closed.alert.code == wanted
+    assert client.closed.certificate_missing is (shown is None)
+    assert ("asked for a client certificate" in str(client.closed)) is (shown is None)
+
+
+def test_who_is_asked_for_no_certificate_misses_none(tls_version: str) -> None:
+    """A hint that is wrong leads an operator astray."""
+    client = ClientConnection(Enterprise(["contoso.com"], CONTOSO.authority()), "contoso.com")
+    server = ServerConnection(CONTOSO.issue("sip:contoso.com"), None, mutual=False)
+    connected(client, server)
+    assert client.established
+    assert not client._engine._judgement.certificate_missing
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from siptls.errors import (
+    Alert,
     CertificateError,
     ConnectionClosedError,
     HandshakeError,
@@ -53,6 +54,7 @@ from siptls.wire.verdict import (
     arm_staple,
     needs_staple,
     record_alert,
+    record_request,
 )
 
 __all__ = ["CIPHERS", "TLSEngine", "TLSInfo", "utc_now"]
@@ -132,7 +134,8 @@ def _new_context(credential: Credential | None, kind: _Kind) -> SSL.Context:
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_TICKET | _NO_RENEGOTIATION)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
-    context.set_info_callback(record_alert)
+    shows_none = credential is None and kind.role is Role.SERVER
+    context.set_info_callback(record_request if shows_none else record_alert)
     if kind.judged:
         arm(context)
     if kind.role is Role.SERVER:
@@ -623,7 +626,7 @@ class TLSEngine:
         if judgement.decision is not None and judgement.refused:
             return PeerRefusedError(judgement.decision)
         if judgement.received is not None:
-            return RefusedByPeerError(judgement.received)
+            return self._refused_by_peer(judgement.received)
         if judgement.hello.fault:
             return HandshakeError(judgement.hello.fault)
         if self._judged and judgement.role is Role.CLIENT and self._is_certificate_missing():
@@ -638,6 +641,10 @@ class TLSEngine:
             f"the TLS handshake failed: {_reason(error)}; is the peer speaking TLS 1.2 or 1.3, and"
             " nothing altering the bytes in between?"
         )
+
+    def _refused_by_peer(self, alert: Alert) -> RefusedByPeerError:
+        missing = self._judgement.certificate_missing
+        return RefusedByPeerError(alert, certificate_missing=missing)
 
     def _is_certificate_missing(self) -> bool:
         """TLS 1.3 has an alert for it. TLS 1.2 has 40, which means it once our flight is out."""
@@ -656,7 +663,7 @@ class TLSEngine:
         if received is not None:
             # A TLS 1.3 server judges our certificate after our own handshake is done.
             if self._judgement.role is Role.SERVER and not self._read_any:
-                return RefusedByPeerError(received)
+                return self._refused_by_peer(received)
             return ConnectionClosedError(f"the peer ended the connection with TLS alert {received}")
         if isinstance(error, SSL.SysCallError):
             hint = ""

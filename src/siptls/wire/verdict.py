@@ -57,6 +57,7 @@ __all__ = [
     "arm_staple",
     "needs_staple",
     "record_alert",
+    "record_request",
 ]
 
 
@@ -118,6 +119,9 @@ class Judgement:
         decided: By which version the decision was made.
         staple_due: A staple was asked for, and its callback was not there yet.
         undecided: The policy has refused for want of a status, which that staple may give.
+        received: The first fatal alert of the peer.
+        certificate_missing: The peer has asked for a certificate, and we had none to show.
+        sent: Our first fatal alert.
     """
 
     memory: Memory | None
@@ -135,6 +139,7 @@ class Judgement:
     staple_due: bool = False
     undecided: bool = False
     received: Alert | None = None
+    certificate_missing: bool = False
     sent: Alert | None = None
 
     @property
@@ -291,7 +296,20 @@ def record_alert(connection: SSL.Connection, where: int, value: int) -> None:
         judgement.sent = judgement.sent or Alert(value & 0xFF)
 
 
+def record_request(connection: SSL.Connection, where: int, value: int) -> None:
+    """As `record_alert`, where we have no certificate; keep besides that one was asked for.
+
+    OpenSSL tells that by the name of its state only. What comes of it is a hint in an error.
+    """
+    record_alert(connection, where, value)
+    if where & SSL.SSL_CB_LOOP and connection.get_state_string() == _ANSWERS_REQUEST:
+        connection.get_app_data().certificate_missing = True
+
+
 # ---------------------------------------------------------------- OpenSSL's side of it
+
+# A client is in this state only if the server has sent a CertificateRequest (RFC 8446 §4.4.2).
+_ANSWERS_REQUEST = b"SSLv3/TLS write client certificate"
 
 # X509_V_FLAG_OCSP_RESP_CHECK(_ALL): pyOpenSSL has no name for them.
 _OCSP_CHECKS = 0xC00000
