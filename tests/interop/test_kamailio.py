@@ -29,6 +29,7 @@ from siptls import (
     MTLSServerTransport,
     Partner,
     PeerRefusedError,
+    RefusedByPeerError,
     SIPTLSError,
     StaticResolver,
     TLSClientTransport,
@@ -221,6 +222,21 @@ async def test_kamailio_refuses_us_without_a_certificate_that_it_knows(
             async with TLSClientTransport(BELIEVE_IT, credential=credential) as transport:
                 with pytest.raises(SIPTLSError, match=r"alert|refused"):
                     await ask(transport, peer)
+
+
+async def test_kamailio_takes_an_impostor_and_no_certificate_for_servers_only(
+    tls_version: str, tmp_path: Path
+) -> None:
+    """What the how-to about a proxy in front builds on: the purpose counts, the name does not."""
+    impostor = FABRIKAM.issue("sip:contoso.com")
+    for_servers = FABRIKAM.issue("sip:fabrikam.com", purposes=["serverAuth"])
+    async with kamailio(tmp_path, version=VERSIONS[tls_version]) as peer:
+        async with TLSClientTransport(BELIEVE_IT, credential=impostor) as transport:
+            assert (await ask(transport, peer)).status == 200
+        async with TLSClientTransport(BELIEVE_IT, credential=for_servers) as transport:
+            with pytest.raises(RefusedByPeerError) as caught:
+                await ask(transport, peer)
+        assert caught.value.alert.name == "unsupported_certificate"
 
 
 async def test_we_refuse_kamailio_if_it_proves_another_name(
