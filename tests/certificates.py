@@ -182,9 +182,22 @@ def with_serial(made: Made, number: int, issuer: Made) -> Made:
         return Made(x509.load_der_x509_certificate(der), made.key)
 
 
+def with_sha1(made: Made, issuer: Made) -> Made:
+    """Give the same certificate, signed by its issuer with SHA-1, as no library does now."""
+    tbs = made.certificate.tbs_certificate_bytes
+    changed = tbs[2 + (tbs[1] & 0x7F if tbs[1] & 0x80 else 0) :].replace(
+        ECDSA_SHA256, ECDSA_SHA1, 1
+    )
+    new = element(SEQUENCE, changed)
+    signature = issuer.key.sign(new, ec.ECDSA(hashes.SHA1()))
+    der = element(SEQUENCE, new + ECDSA_SHA1 + element(BIT_STRING, b"\x00" + signature))
+    return Made(x509.load_der_x509_certificate(der), made.key)
+
+
 INTEGER, BIT_STRING, SEQUENCE = 0x02, 0x03, 0x30
 VERSION_3 = bytes.fromhex("a003020102")
 ECDSA_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
+ECDSA_SHA1 = bytes.fromhex("300906072a8648ce3d0401")
 
 
 def element(tag: int, content: bytes) -> bytes:

@@ -7,6 +7,7 @@ from typing import Any
 
 from certificates import (
     BIT_STRING,
+    ECDSA_SHA1,
     ECDSA_SHA256,
     NOW,
     SEQUENCE,
@@ -29,7 +30,6 @@ STALE: dict[str, Any] = {"this_update": NOW - 9 * DAY, "next_update": NOW - DAY}
 FUTURE: dict[str, Any] = {"this_update": NOW + DAY, "next_update": NOW + 9 * DAY}
 OCSP_SIGNING = "1.3.6.1.5.5.7.3.9"
 UTC_TIME = 0x17
-ECDSA_SHA1 = bytes.fromhex("300906072a8648ce3d0401")
 
 CONTOSO = CertificateAuthority("Contoso CA", seed="revocation", **VALID)
 FABRIKAM = CertificateAuthority("Fabrikam CA", seed="revocation", **VALID)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import pkgutil
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -190,14 +192,71 @@ def test_the_policy_file_in_the_docs_is_what_it_is_said_to_be(tmp_path: Path) ->
 # ---------------------------------------------------------------- what is promised is tested
 
 
-def test_each_promise_of_the_threat_model_names_tests_that_there_are() -> None:
-    page = (ROOT / "docs" / "explanation" / "threat-model.md").read_text(encoding="utf-8")
-    promises = re.findall(r"^\| ([A-Z].*?) \| (`test_.*?) \|$", page, re.MULTILINE)
+def written_tests() -> set[str]:
+    """The names of all tests."""
     written = "".join(
         path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")
     )
-    tests = set(re.findall(r"^(?:async )?def (test_\w+)", written, re.MULTILINE))
+    return set(re.findall(r"^(?:async )?def (test_\w+)", written, re.MULTILINE))
+
+
+def test_each_promise_of_the_threat_model_names_tests_that_there_are() -> None:
+    page = (ROOT / "docs" / "explanation" / "threat-model.md").read_text(encoding="utf-8")
+    promises = re.findall(r"^\| ([A-Z].*?) \| (`test_.*?) \|$", page, re.MULTILINE)
+    tests = written_tests()
     assert len(promises) > 15
     for promise, named in promises:
         missing = set(re.findall(r"`(test_\w+)`", named)) - tests
         assert not missing, f"{promise}: {missing}"
+
+
+SOURCE_DOCUMENT = ROOT / "docs" / "explanation" / "source-document.md"
+# How many sentences each of its paragraphs has; the last of the third is of its second edition.
+SENTENCES = {1: 4, 2: 5, 3: 7, 4: 6, 5: 1}
+
+
+def test_each_sentence_of_the_source_document_names_code_and_tests_that_there_are() -> None:
+    page = SOURCE_DOCUMENT.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \*\*(\d\.\d)\*\* .+ \| .+ \| (.+) \| (.+) \|$", page, re.MULTILINE)
+    assert [number for number, _, _ in rows] == [
+        f"{paragraph}.{sentence}"
+        for paragraph, count in SENTENCES.items()
+        for sentence in range(1, count + 1)
+    ]
+    for number, code, tests in rows:
+        names, proofs = re.findall(r"`(siptls\.[\w.]+)`", code), re.findall(r"`(.+?)`", tests)
+        assert names, number
+        assert proofs, number
+        for name in names:
+            assert pkgutil.resolve_name(name) is not None, f"{number}: {name}"
+        for proof in proofs:
+            file, _, test = proof.partition("::")
+            text = (ROOT / "tests" / file).read_text(encoding="utf-8")
+            assert re.search(rf"^(?:async )?def {test}\(", text, re.MULTILINE), f"{number}: {proof}"
+
+
+def test_each_box_of_the_figure_is_in_the_example() -> None:
+    page = SOURCE_DOCUMENT.read_text(encoding="utf-8")
+    table = page.partition("| box |")[2].partition("\n\n")[0]
+    rows = [line.split(" | ")[1] for line in table.splitlines()[2:]]
+    example = runpy.run_path(str(ROOT / "examples" / "trusted_network.py"))
+    boxes = [box for row in rows for box in re.findall(r"`(.+?)`", row)]
+    servers = [*example["CONTOSO_SERVERS"], *example["FABRIKAM_SERVERS"]]
+    assert sorted(boxes) == sorted([*example["PASSWORDS"], *servers])
+
+
+# Of these the standards page has to say what is done.
+STANDARDS = [3261, 3263, 4475, 5280, 5626, 5922, 5923, 5924, 5630, 6960, 8305, 9325, 9525]
+
+
+def test_each_standard_has_its_section_with_modules_and_tests_that_there_are() -> None:
+    page = (ROOT / "docs" / "reference" / "standards.md").read_text(encoding="utf-8")
+    headings = re.findall(r"(?m)^## .+$", page)
+    for number in STANDARDS:
+        assert any(f"RFC {number}" in heading for heading in headings), number
+    rows = re.findall(r"(?m)^\| .+ \| .+ \| (.+) \|$", page)
+    assert len(rows) > 80
+    for module in re.findall(r"`((?:\w+/)*\w+\.py)`", page):
+        assert (ROOT / "src" / "siptls" / module).exists() or (ROOT / module).exists(), module
+    missing = set(re.findall(r"`(test_\w+)`", page)) - written_tests()
+    assert not missing

@@ -17,6 +17,7 @@ from certificates import (
     make_leaf,
     raw,
     with_serial,
+    with_sha1,
 )
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -110,6 +111,21 @@ def test_a_signature_by_a_key_of_another_kind_is_refused(root: Made) -> None:
         ed25519.Ed25519PrivateKey.generate(),
     ):
         assert refusal(trusting(make_ca("Root", key=key)), leaf)[0] is Code.PATH_SIGNATURE
+
+
+def test_a_signature_with_sha1_proves_nothing_and_is_told_as_such(root: Made) -> None:
+    """It is no forgery that an operator has to look for. An anchor's own signature is not used."""
+    leaf, intermediate = make_leaf(root, NAME), make_ca("I", root)
+    below = make_leaf(intermediate, NAME)
+    old = with_sha1(intermediate, root)
+    for chain in ([with_sha1(leaf, root)], [below, old]):
+        code, reason = refusal(trusting(root), *chain)
+        assert code is Code.PATH_SIGNATURE
+        assert "is signed with SHA1, which proves nothing; expected a signature with" in reason
+    assert ("CN=leaf" in reason, "CN=I" in reason) == (False, True)
+    anchor = with_sha1(root, root)
+    assert path(trusting(anchor), leaf) == certificates(leaf, anchor)
+    assert path(trusting(root), below, intermediate) == certificates(below, intermediate, root)
 
 
 def test_certificates_that_issue_each_other_end(root: Made) -> None:

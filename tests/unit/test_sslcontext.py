@@ -7,10 +7,12 @@ import errno
 import logging
 import socket
 import ssl
+import stat
 import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -708,6 +710,27 @@ def test_what_cannot_be_meant_is_told_when_it_is_built(
 def test_a_server_has_a_credential() -> None:
     with pytest.raises(CertificateError, match="a TLS server needs a credential"):
         PolicySSLContext.server(None, POLICY)  # type: ignore[arg-type]
+
+
+def test_a_key_passes_through_a_file_encrypted_and_for_a_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Python's ssl takes keys from files only: see `_load`."""
+    seen: list[tuple[Path, bytes, int]] = []
+    load = ssl.SSLContext.load_cert_chain
+
+    def spy(context: ssl.SSLContext, path: str, **options: Any) -> None:
+        file = Path(path)
+        seen.append((file, file.read_bytes(), stat.S_IMODE(file.parent.stat().st_mode)))
+        load(context, path, **options)
+
+    monkeypatch.setattr(PolicySSLContext, "load_cert_chain", spy)
+    client()
+    ((file, text, mode),) = seen
+    assert text.startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
+    assert text.count(b"PRIVATE KEY-----") == 2
+    assert mode == 0o700
+    assert not file.parent.exists()
 
 
 def test_a_weak_key_of_ours_is_told() -> None:

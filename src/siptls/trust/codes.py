@@ -78,7 +78,8 @@ _ADVICE: dict[Code, str] = {
     ),
     Code.PATH_SIGNATURE: (
         "the certificate is forged, or its CA changed its key under the same name: get the CA's"
-        " current certificate over a channel that you trust"
+        " current certificate over a channel that you trust; one that is signed with a weak hash"
+        " has to be issued anew"
     ),
     Code.PATH_CONSTRAINT: "have the CA issue a certificate that keeps to its own rules (RFC 5280)",
     Code.PATH_NOT_YET_VALID: "check the clocks of both machines; else wait until it is valid",

@@ -20,6 +20,7 @@ from siptls.trust.fault import Fault, describe
 from siptls.trust.names import printable
 from siptls.trust.profile import ca_fault, date_fault, leaf_fault
 from siptls.trust.purposes import KeyPurposes
+from siptls.trust.status import is_strong
 
 __all__ = ["Diagnosis", "anchor_of", "top_of", "unknown_issuer"]
 
@@ -86,6 +87,8 @@ class Diagnosis:
             issuers = [c for c in left if c.subject == current.issuer]
             if not anchors and not issuers:
                 return unknown_issuer(current, self.authority)
+            if fault := _hash_fault(current):
+                return fault
             issuer = next((c for c in (*anchors, *issuers) if _signed(current, c)), None)
             if issuer is None:
                 claimed = describe((*anchors, *issuers)[0])
@@ -142,6 +145,19 @@ class Diagnosis:
 
     def _is_anchor(self, certificate: x509.Certificate) -> bool:
         return certificate in self.anchors.get(certificate.subject, ())
+
+
+def _hash_fault(certificate: x509.Certificate) -> Fault | None:
+    """Say that a signature proves nothing, whoever made it: the path builder takes none like it."""
+    try:
+        algorithm = certificate.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        return None  # then it is not signed, as far as anybody here can tell
+    if algorithm is None or is_strong(algorithm):  # none is that of EdDSA
+        return None
+    found = f"is signed with {algorithm.name.upper()}, which proves nothing"
+    expected = "a signature with SHA-256 or better"
+    return Fault(Code.PATH_SIGNATURE, describe(certificate), found, expected, "RFC 9325 §4.5")
 
 
 def _signed(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:

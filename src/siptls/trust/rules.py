@@ -67,11 +67,11 @@ class NameRules:
             `TrustedServers`, and is never the identity that was asked for (RFC 5922 §7.1).
         dns_always: A dNSName identifies a domain even beside a ``sip:`` URI (RFC 9525).
         common_name: A common name counts as a dNSName if the certificate has no subjectAltName
-            at all. RFC 9525 §6.2 forbids it; old enterprise CAs still need it.
+            at all. RFC 9525 §2 forbids it; old enterprise CAs still need it.
         wildcard: A dNSName ``*.example.com`` counts for an *expected* name one label below it
             (RFC 9525 §6.3). Where no name is expected, it proves none.
         addresses: An iPAddress counts for an expected address (`ReferenceIdentity.for_address`).
-        services: SRV names of these services (RFC 4985, RFC 9525 §6.2) identify a domain, such as
+        services: SRV names of these services (RFC 4985, RFC 9525 §6.5) identify a domain, such as
             ``{"_sips"}``; see `SIP_SERVICES`.
     """
 
@@ -140,7 +140,7 @@ class NameRules:
             why = "a common name beside a subjectAltName never counts (RFC 5922 §7.1)"
             return CountedName(name, why=why)
         if name.kind is NameKind.CN and not self.common_name:
-            why = f"a common name does not count under {self.name} (RFC 9525 §6.2)"
+            why = f"a common name does not count under {self.name} (RFC 9525 §2)"
             return CountedName(name, why=why)
         return self._as_dns(name, name.domain, has_uri, f"a {name.kind} name")
 
