@@ -34,6 +34,8 @@ Source: TypeAlias = "str | os.PathLike[str] | bytes"
 _KEY = re.compile(
     rb"-----BEGIN (?P<kind>(?:[A-Z]+ )?PRIVATE KEY)-----.+?-----END (?P=kind)-----", re.DOTALL
 )
+# A SEQUENCE of 128 bytes or more (X.690 §8.1.3), as every certificate is.
+_DER = (b"\x30\x81", b"\x30\x82", b"\x30\x83")
 # Bytes: a CRL of a large CA has some millions.
 _MAX_FILE = 1 << 27
 _BEGIN_KEY = re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----")
@@ -117,8 +119,14 @@ def certificates(name: str, data: bytes) -> list[x509.Certificate]:
     """Read every certificate in PEM data, in its order; none is no error here.
 
     Raises:
-        CertificateError: A certificate block cannot be decoded.
+        CertificateError: A certificate block cannot be decoded, or the data is no PEM.
     """
+    if data.startswith(_DER):
+        raise CertificateError(
+            f"{name} is in binary form (DER or PKCS #12), and PEM is wanted; convert it: openssl"
+            " x509 -inform DER -in ca.cer -out ca.pem, or openssl pkcs12 -in ours.pfx -out ours.pem"
+            " -nodes"
+        )
     if b"-----BEGIN CERTIFICATE-----" not in data:
         return []
     try:

@@ -104,6 +104,12 @@ def test_of_two_certificates_for_one_key_the_first_is_ours() -> None:
     assert Credential.from_pem(cert(LEAF) + cert(renewed) + KEY).chain[0] == LEAF.certificate
 
 
+def test_a_certificate_that_is_given_twice_is_sent_once() -> None:
+    """Whoever names the file of the chain and that of the intermediate names one twice."""
+    twice = Credential.from_pem(cert(LEAF) + cert(INTERMEDIATE), cert(INTERMEDIATE) + KEY)
+    assert twice.chain == (LEAF.certificate, INTERMEDIATE.certificate)
+
+
 def test_an_rsa_key_and_its_certificate_belong_together() -> None:
     leaf = make("leaf", ROOT, key=RSA)
     assert Credential.from_pem(cert(ROOT) + cert(leaf) + key(RSA)).chain == (

@@ -98,6 +98,13 @@ def test_pem_text_as_str_is_told_from_a_path(before: str, kind: str) -> None:
     assert "c2VjcmV0" not in str(caught.value)
 
 
+def test_binary_data_is_told_from_a_file_without_certificates() -> None:
+    """A CA of Windows exports DER unless it is told not to."""
+    der = make_ca("First").certificate.public_bytes(Encoding.DER)
+    with pytest.raises(CertificateError, match=r"ca\.cer is in binary form .*-inform DER"):
+        pem.certificates("ca.cer", der)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     path = str(tmp_path / "nowhere.pem")
     with pytest.raises(ConfigurationError) as caught:

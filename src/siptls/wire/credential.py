@@ -151,7 +151,9 @@ class Credential:
             return cls(certificates, key)  # type: ignore[arg-type]  # the validator says what is wrong
         ours = [c for c in certificates if _public_bytes(c) == _public_bytes(key)]
         first = ours[0] if ours else certificates[0]
-        return cls((first, *(c for c in certificates if c != first)), key, response)
+        # Each once: the file of the chain often has ours as well.
+        others = dict.fromkeys(c for c in certificates if c != first)
+        return cls((first, *others), key, response)
 
     @property
     def names(self) -> PresentedNames:
