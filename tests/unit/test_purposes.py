@@ -12,7 +12,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 from paths import NAME, path, refusal, trusting
 
 from siptls import Code, ConfigurationError, KeyPurposes, Role
-from siptls.trust.purposes import purpose
+from siptls.trust.purposes import purpose, purposes_of
 
 SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
@@ -273,3 +273,17 @@ def test_the_purposes_of_an_intermediate_follow_the_role(root: Made) -> None:
     authority = trusting(root, purposes=STRICT)
     assert len(path(authority, *chain, role=Role.SERVER)) == 3
     assert refusal(authority, *chain, role=Role.CLIENT)[0] is Code.PURPOSE_UNACCEPTABLE
+
+
+@pytest.mark.parametrize(
+    ("usages", "told"),
+    [
+        ((), None),
+        ((SERVER, CLIENT), ("serverAuth", "clientAuth")),
+        ((SIP_DOMAIN, ANY, UNRELATED), ("sipDomain", "any", "1.3.6.1.5.5.7.3.3")),
+    ],
+)
+def test_what_a_certificate_is_meant_for_is_told_in_its_order(
+    usages: tuple[ObjectIdentifier, ...], told: tuple[str, ...] | None
+) -> None:
+    assert purposes_of(meant_for(*usages)) == told

@@ -7,7 +7,9 @@ from typing import NoReturn
 import click
 
 import siptls
+from siptls.cli.check import check
 from siptls.cli.exits import Exit
+from siptls.cli.explain import explain
 from siptls.errors import SIPTLSError
 
 __all__ = ["commands", "run"]
@@ -17,6 +19,10 @@ __all__ = ["commands", "run"]
 @click.version_option(siptls.__version__, prog_name="siptls")
 def commands() -> None:
     """Trusted SIP transport: look at a peer, a certificate, a policy."""
+
+
+commands.add_command(check)
+commands.add_command(explain)
 
 
 class _Failed(click.ClickException):
@@ -30,7 +36,13 @@ def run() -> NoReturn:
     try:
         commands.main(prog_name="siptls")
     except SIPTLSError as error:
-        failed = _Failed(str(error))
+        failed = _Failed(_line_of(error))
         failed.show()
         raise SystemExit(failed.exit_code) from error
     raise SystemExit(Exit.TRUSTED)
+
+
+def _line_of(error: SIPTLSError) -> str:
+    """Give an error in one line: that of a file has a line for each fault."""
+    first, *others = (line.strip() for line in str(error).splitlines() or [""])
+    return f"{first} {'; '.join(others)}".strip()

@@ -16,7 +16,7 @@ from siptls.trust.evidence import Role, extension
 from siptls.trust.fault import Fault, describe
 from siptls.trust.names import listed, printable
 
-__all__ = ["KeyPurposes", "purpose"]
+__all__ = ["KeyPurposes", "purpose", "purposes_of"]
 
 _SIP_DOMAIN = ObjectIdentifier("1.3.6.1.5.5.7.3.20")  # id-kp-sipDomain, RFC 5924
 _ANY = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
@@ -48,6 +48,20 @@ def purpose(value: str | ObjectIdentifier) -> ObjectIdentifier:
             f"{value!r} is no purpose: write {', '.join(_PURPOSE_NAMES.values())}, or an object"
             " identifier"
         ) from error
+
+
+def purposes_of(certificate: x509.Certificate) -> tuple[str, ...] | None:
+    """Name the purposes in a certificate's EKU; None if it has none, and so may serve any.
+
+    Returns:
+        ``"serverAuth"``, ``"clientAuth"``, ``"sipDomain"``, ``"any"``, or object identifiers, in
+        the certificate's order.
+
+    Raises:
+        ValueError: Its extensions cannot be decoded.
+    """
+    usage = extension(certificate, x509.ExtendedKeyUsage)
+    return None if usage is None else tuple(_purpose_name(oid) for oid in usage)
 
 
 def _as_purposes(value: Iterable[str | ObjectIdentifier]) -> frozenset[ObjectIdentifier]:

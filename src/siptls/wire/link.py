@@ -44,7 +44,7 @@ from siptls.wire.message import Message
 from siptls.wire.tls import TLSEngine, TLSInfo
 from siptls.wire.traffic import Traffic
 
-__all__ = ["Link", "Random", "Timer"]
+__all__ = ["Link", "Random", "Timer", "begins_tls"]
 
 
 _IS_FLAG = Kind(bool, "write authorize=True")
@@ -186,7 +186,7 @@ class Link:
             return
         if not self._received_any:
             self._received_any = True
-            if data[0] not in _TLS_FIRST_BYTES:
+            if not begins_tls(data[0]):
                 self._fail(_no_tls(data[0]))
                 return
         self.ensure_trust()
@@ -548,6 +548,11 @@ def _bytes_of(
     if not isinstance(message, bytes | bytearray | memoryview):  # a str, mostly
         raise ConfigurationError(f"what is sent is bytes or a Message, not {kind_of(message)}")
     return message
+
+
+def begins_tls(first: int) -> bool:
+    """Whether the first byte of a peer may begin a handshake of TLS."""
+    return first in _TLS_FIRST_BYTES
 
 
 def _no_tls(first: int) -> HandshakeError:
