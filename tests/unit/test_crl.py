@@ -368,3 +368,12 @@ def test_a_reason_that_nobody_knows_revokes_all_the_same() -> None:
     odd = x509.UnrecognizedExtension(x509.oid.CRLEntryExtensionOID.CRL_REASON, b"\x0a\x01\x63")
     data = CONTOSO.crl([LEAF], entry_extensions=[(odd, False)], **FRESH)
     assert ask(data).status is Status.REVOKED
+
+
+def test_whose_it_is_and_what_is_wrong_with_it_is_told_without_a_certificate() -> None:
+    ours, theirs = CONTOSO.certificate, FABRIKAM.certificate
+    crl = Crl.read(CONTOSO.crl(**FRESH))
+    assert (crl.is_of(ours), crl.is_of(theirs)) == (True, False)
+    assert crl.fault(ours) == ""
+    assert "cRLNumber" in Crl.read(CONTOSO.crl(**FRESH, number=None)).fault(ours)
+    assert "bad signature" in Crl.read(CONTOSO.crl(**FRESH, key=FABRIKAM.key)).fault(ours)

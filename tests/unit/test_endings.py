@@ -30,6 +30,7 @@ from siptls.trust.endings import (
     EndingKind,
     EndingNotice,
     Reminder,
+    endings_of_authority,
     endings_of_chain,
     endings_of_peers,
     endings_of_policy,
@@ -249,3 +250,15 @@ def test_every_kind_says_what_to_do(kind: EndingKind) -> None:
     text = str(EndingNotice(evolve(END, kind=kind), 7, DAY))
     assert text.count(";") >= 1
     assert "CN=contoso.com ends in" in text
+
+
+def test_an_authority_has_the_endings_that_its_policy_has() -> None:
+    authority = CA.authority(revocation=Revocation(CA.crl()))
+    found = endings_of_authority(authority)
+    assert [one.kind for one in found] == [EndingKind.ANCHOR, EndingKind.CRL]
+    assert found == endings_of_policy(Enterprise(["contoso.com"], authority))
+
+
+def test_how_an_ending_stands_is_the_rest_of_a_sentence() -> None:
+    assert EndingNotice(END, 7, 5 * DAY).found == f"ends in 5 days, at {END.when.isoformat()}"
+    assert EndingNotice(END, 0, -DAY).found == f"has ended, at {END.when.isoformat()}"

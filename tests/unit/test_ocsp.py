@@ -377,3 +377,17 @@ def test_a_reason_that_nobody_knows_revokes_all_the_same(reason: int) -> None:
     assert signed.count(bytes.fromhex("a0030a0101")) == 1
     odd = signed.replace(bytes.fromhex("a0030a0101"), bytes([0xA0, 3, 0x0A, 1, reason]))
     assert ask(made._signed(odd, [], CONTOSO.key)).status is Status.REVOKED
+
+
+@pytest.mark.parametrize(
+    ("make", "is_of"),
+    [
+        (lambda: CONTOSO.ocsp(LEAF, **FRESH), True),
+        (lambda: CONTOSO.ocsp(LEAF, **FRESH, hash="SHA-256"), True),
+        (lambda: FABRIKAM.ocsp(LEAF, **FRESH), False),
+        (lambda: CONTOSO.ocsp(LEAF, status="tryLater"), False),
+        (by_sha512, False),
+    ],
+)
+def test_whose_certificate_it_is_about_is_told(make: Callable[[], bytes], is_of: bool) -> None:
+    assert StatusResponse.read(make()).is_of(CONTOSO.certificate) is is_of

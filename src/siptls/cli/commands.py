@@ -10,6 +10,8 @@ import siptls
 from siptls.cli.check import check
 from siptls.cli.exits import Exit
 from siptls.cli.explain import explain
+from siptls.cli.lint import lint
+from siptls.cli.map import draw
 from siptls.errors import SIPTLSError
 
 __all__ = ["commands", "run"]
@@ -23,10 +25,12 @@ def commands() -> None:
 
 commands.add_command(check)
 commands.add_command(explain)
+commands.add_command(lint)
+commands.add_command(draw)
 
 
 class _Failed(click.ClickException):
-    """An error of siptls: a sentence, and no traceback."""
+    """An error of siptls: a sentence, of a file one for each fault, and no traceback."""
 
     exit_code = Exit.USAGE
 
@@ -36,13 +40,7 @@ def run() -> NoReturn:
     try:
         commands.main(prog_name="siptls")
     except SIPTLSError as error:
-        failed = _Failed(_line_of(error))
+        failed = _Failed(str(error))
         failed.show()
         raise SystemExit(failed.exit_code) from error
     raise SystemExit(Exit.TRUSTED)
-
-
-def _line_of(error: SIPTLSError) -> str:
-    """Give an error in one line: that of a file has a line for each fault."""
-    first, *others = (line.strip() for line in str(error).splitlines() or [""])
-    return f"{first} {'; '.join(others)}".strip()

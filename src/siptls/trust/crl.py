@@ -110,7 +110,7 @@ class Crl:
         crl, point = self._list, self._value(x509.IssuingDistributionPoint)
         if crl.issuer != certificate.issuer:
             return None
-        fault = self._fault or self._issuer_fault(issuer) or _scope_fault(point, certificate)
+        fault = self.fault(issuer) or _scope_fault(point, certificate)
         if not fault and now < crl.last_update_utc:
             fault = f"is not yet valid: it begins at {crl.last_update_utc.isoformat()}"
         if fault:
@@ -128,6 +128,14 @@ class Crl:
         if fault:
             return Answer(Status.UNKNOWN, f"{self.name} {fault}")
         return Answer(Status.GOOD, self.name, until)
+
+    def is_of(self, issuer: x509.Certificate) -> bool:
+        """Whether it claims to be a CA's: it has its name."""
+        return self._list.issuer == issuer.subject
+
+    def fault(self, issuer: x509.Certificate) -> str:
+        """Say what makes it useless for whatever a CA has issued; empty if nothing does."""
+        return self._fault or self._issuer_fault(issuer)
 
     def _issuer_fault(self, issuer: x509.Certificate) -> str:
         usage = extension(issuer, x509.KeyUsage)

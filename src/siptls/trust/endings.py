@@ -17,6 +17,7 @@ from cryptography import x509
 
 from siptls.arguments import check_list
 from siptls.errors import ConfigurationError
+from siptls.trust.authority import Authority
 from siptls.trust.decision import Peer
 from siptls.trust.fault import describe
 from siptls.trust.names import listed
@@ -28,6 +29,7 @@ __all__ = [
     "EndingKind",
     "EndingNotice",
     "Reminder",
+    "endings_of_authority",
     "endings_of_chain",
     "endings_of_peers",
     "endings_of_policy",
@@ -122,11 +124,15 @@ class EndingNotice:
         """Whether it is over."""
         return self.left <= timedelta()
 
+    @property
+    def found(self) -> str:
+        """How it stands, as the rest of a sentence."""
+        ends = "has ended" if self.has_ended else f"ends in {_in_words(self.left)}"
+        return f"{ends}, at {self.ending.when.isoformat(timespec='seconds')}"
+
     def __str__(self) -> str:
         ending = self.ending
-        ends = "has ended" if self.has_ended else f"ends in {_in_words(self.left)}"
-        at = ending.when.isoformat(timespec="seconds")
-        return f"{_WHAT[ending.kind]} {ending.name} {ends}, at {at}; {_ADVICE[ending.kind]}"
+        return f"{_WHAT[ending.kind]} {ending.name} {self.found}; {_ADVICE[ending.kind]}"
 
 
 def _in_words(left: timedelta) -> str:
@@ -151,17 +157,23 @@ def endings_of_policy(policy: TrustPolicy) -> list[Ending]:
 
     A policy that does not tell its authorities has none.
     """
-    endings: dict[Ending, None] = {}  # in order, and each once
-    for authority in sorted(authorities_of(policy) or (), key=lambda one: one.name):
-        for anchor in authority.anchors:
-            endings[_of_certificate(EndingKind.ANCHOR, anchor)] = None
-        revocation = getattr(authority, "revocation", None)
-        for crl in () if revocation is None else revocation.crls:
-            if crl.next_update is not None:
-                when, since = crl.next_update, crl.this_update
-                endings[Ending(EndingKind.CRL, crl.issuer, when, since=since)] = None
-        for response in () if revocation is None else revocation.ocsp:
-            endings |= dict.fromkeys(_of_response(response, response.name))
+    authorities = sorted(authorities_of(policy) or (), key=lambda one: one.name)
+    # In order, and each once.
+    return list(dict.fromkeys(one for each in authorities for one in endings_of_authority(each)))
+
+
+def endings_of_authority(authority: Authority) -> list[Ending]:
+    """Give the endings of an authority's trust anchors, and of its revocation; each once."""
+    endings: dict[Ending, None] = {}
+    for anchor in authority.anchors:
+        endings[_of_certificate(EndingKind.ANCHOR, anchor)] = None
+    revocation = getattr(authority, "revocation", None)
+    for crl in () if revocation is None else revocation.crls:
+        if crl.next_update is not None:
+            when, since = crl.next_update, crl.this_update
+            endings[Ending(EndingKind.CRL, crl.issuer, when, since=since)] = None
+    for response in () if revocation is None else revocation.ocsp:
+        endings |= dict.fromkeys(_of_response(response, response.name))
     return list(endings)
 
 

@@ -134,6 +134,17 @@ class StatusResponse:
         # Within the tolerance it is believed still, and asked again when that is over.
         return Answer(Status.GOOD, self.name, until if now <= until else until + TOLERANCE)
 
+    def is_of(self, issuer: x509.Certificate) -> bool:
+        """Whether it is about a certificate that a CA has issued: it names the CA's key."""
+        if self._fault:
+            return False
+        single = next(iter(self._response.responses))
+        algorithm = _CERT_ID.get(single.hash_algorithm.name)
+        if algorithm is None:
+            return False
+        asked = ocsp.OCSPRequestBuilder().add_certificate(issuer, issuer, algorithm).build()
+        return asked.issuer_key_hash == single.issuer_key_hash
+
     def _unknown(self, fault: str) -> Answer:
         return Answer(Status.UNKNOWN, f"{self.name} {fault}")
 

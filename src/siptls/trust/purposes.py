@@ -16,7 +16,7 @@ from siptls.trust.evidence import Role, extension
 from siptls.trust.fault import Fault, describe
 from siptls.trust.names import listed, printable
 
-__all__ = ["KeyPurposes", "purpose", "purposes_of"]
+__all__ = ["SERVER_ONLY", "KeyPurposes", "purpose", "purposes_of"]
 
 _SIP_DOMAIN = ObjectIdentifier("1.3.6.1.5.5.7.3.20")  # id-kp-sipDomain, RFC 5924
 _ANY = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
@@ -28,6 +28,10 @@ _PURPOSE_NAMES = {
     _SIP_DOMAIN: "sipDomain",
     _ANY: "any",
 }
+
+
+SERVER_ONLY = frozenset({_SERVER})
+"""What public CAs put into their certificates since 2026, and nothing else."""
 
 
 def purpose(value: str | ObjectIdentifier) -> ObjectIdentifier:
