@@ -263,6 +263,7 @@ def parts(folder: Path) -> list[Callable[[], Row]]:
         lambda: row("echo, one at a time, beside streams by lines", by_lines(folder, "siptls", 1)),
         lambda: row("echo, window 32", messages(folder, "siptls", 32)),
         lambda: row("echo, one at a time", messages(folder, "siptls", 1)),
+        lambda: row("echo, window 32, metrics beside none", with_metrics(folder, 32)),
         *([lambda: on_uvloop(folder)] if has_uvloop() else []),
         lambda: row("echo, window 32, beside threads", beside_threads(folder)),
         *(
@@ -290,6 +291,11 @@ def has_kamailio() -> bool:
 def by_lines(folder: Path, kind: str, window: int) -> Ratio:
     """Beside the streams that most would write."""
     return messages(folder, kind, window, against="streams, by lines")
+
+
+def with_metrics(folder: Path, window: int) -> Ratio:
+    """Of siptls with `Metrics` beside siptls without."""
+    return messages(folder, "siptls, metrics", window, against="siptls")
 
 
 def on_uvloop(folder: Path) -> Row:

@@ -29,6 +29,7 @@ from siptls import (
     Message,
     MTLSServerTransport,
 )
+from siptls.metrics import Metrics
 
 _LENGTH = re.compile(rb"\r\n(?:content-length|l)[ \t]*:[ \t]*(\d+)", re.IGNORECASE)
 _TICK = 0.001
@@ -62,7 +63,10 @@ async def serve_siptls(folder: Path, kind: str) -> int:
         server = MTLSServerTransport(ours, policy, echo_each, limits=limits)
     else:
         answer = answer_message if kind == "siptls, OPTIONS" else echo_message
-        server = MTLSServerTransport(ours, policy, on_message=answer, limits=limits)
+        metrics = Metrics() if kind == "siptls, metrics" else None
+        server = MTLSServerTransport(
+            ours, policy, on_message=answer, limits=limits, metrics=metrics
+        )
     await server.listen("127.0.0.1", 0)
     _kept.append(server)
     return server.addresses[0][1]

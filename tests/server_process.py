@@ -117,6 +117,7 @@ def _obey(line: str) -> None:
 
 def main(kind: str) -> None:
     logging.basicConfig(stream=sys.stdout, format="log %(message)s", level=logging.INFO)
+    logging.getLogger("siptls").setLevel(logging.DEBUG)  # who sends nothing is told of there
     serve, limits = KINDS[kind]
     with serve(limits) as port:
         _tell("port", port)

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
 from impostors import CONTOSO, STRANGER
 
-from siptls import ConnectionClosedError, Decision, Enterprise, FramingError, Peer, Trust
+from siptls import (
+    Alert,
+    ConnectionClosedError,
+    Decision,
+    Enterprise,
+    FramingError,
+    Peer,
+    ReferenceIdentity,
+    RefusedByPeerError,
+    Role,
+    Trust,
+)
+from siptls.metrics import Metrics
 from siptls.testing import evidence
 from siptls.trust.believed import BelievedName
 from siptls.trust.refusal import PeerRefusedError
-from siptls.wire.telling import Address, Teller, is_known
+from siptls.wire.measures import Measures
+from siptls.wire.telling import Address, Teller, Whom, is_known
 
 SHOWN = evidence(STRANGER.issue("sip:contoso.com"), role="client")
 REFUSAL = Enterprise(["contoso.com"], CONTOSO.authority()).evaluate(SHOWN)
@@ -154,3 +168,111 @@ def test_without_a_rate_all_is_told(caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(500):
         teller.warn("a line")
     assert len(caplog.records) == 500
+
+
+# ---------------------------------------------------------------- what a record has beside its text
+
+
+def fields(record: logging.LogRecord) -> dict[str, object]:
+    """Those that say something."""
+    found = {name: value for name, value in vars(record).items() if name.startswith("siptls_")}
+    return {name.removeprefix("siptls_"): value for name, value in found.items() if value}
+
+
+def test_a_refusal_has_the_code_and_what_was_presented(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "siptls"):
+        Teller().refused(REFUSAL, PLACE)
+    brief, whole = map(fields, caplog.records)
+    assert brief == {
+        "event": "peer_refused",
+        "address": "192.0.2.1",
+        "port": 5061,
+        "role": "client",
+        "presented": ["sip:contoso.com", "CN:contoso.com"],
+        "code": "path.unknown-ca",
+        "reason": REFUSAL.reason,
+    }
+    assert whole == {**brief, "decision": REFUSAL.to_dict()}
+    assert json.loads(json.dumps(whole)) == whole
+
+
+def test_a_refusal_of_a_peer_that_was_trusted_is_another_event(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    Teller().refused(Decision.refuse("policy.error", "no evidence"), None, known=True)
+    assert fields(caplog.records[0]) == {
+        "event": "trust_lost",
+        "code": "policy.error",
+        "reason": "no evidence",
+    }
+
+
+def test_an_end_has_whom_it_was_with(caplog: pytest.LogCaptureFixture) -> None:
+    peer = Peer([BelievedName("contoso.com", trust=Trust.ENTERPRISE)], SHOWN.chain, SHOWN.now)
+    whom = Whom(PLACE, Role.SERVER, peer, ReferenceIdentity.parse("sip:contoso.com"))
+    Teller().ended(TIMEOUT, PLACE, known=True, accepted=True, whom=whom)
+    assert fields(caplog.records[0]) == {
+        "event": "connection_ended",
+        "address": "192.0.2.1",
+        "port": 5061,
+        "role": "server",
+        "expected": "contoso.com",
+        "trust": "enterprise",
+        "names": ["contoso.com"],
+        "error": "FramingError",
+    }
+
+
+def test_a_handshake_that_fails_is_another_event(caplog: pytest.LogCaptureFixture) -> None:
+    Teller().ended(RefusedByPeerError(Alert(48)), PLACE, known=False, accepted=False)
+    found = fields(caplog.records[0])
+    assert (found["event"], found["code"]) == ("handshake_failed", "unknown_ca")
+
+
+def test_other_lines_have_an_event_too(caplog: pytest.LogCaptureFixture) -> None:
+    teller = Teller(rate=0.1, timer=Timer())
+    teller.warn("it is cut", known=True, event="connection_cut", whom=Whom(PLACE, Role.CLIENT))
+    Teller().lost("lost a connection from %s: %s", PLACE, OSError("no"))
+    Teller().error("no thread for %s", "it", address=PLACE)
+    teller.refused(REFUSAL, PLACE)
+    teller.refused(REFUSAL, PLACE)
+    teller.sum_up()
+    events = [record.siptls_event for record in caplog.records]  # type: ignore[attr-defined]
+    assert events == [
+        "connection_cut",
+        "connection_lost",
+        "accept_failed",
+        "peer_refused",
+        "lines_left_out",
+    ]
+    assert fields(caplog.records[-1])["left_out"] == 1
+    assert all(record.siptls_address == "192.0.2.1" for record in caplog.records[:4])  # type: ignore[attr-defined]
+
+
+def test_a_limit_is_counted_each_time_and_told_as_often_as_may_be(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    metrics = Metrics()
+    teller = Teller(rate=0.1, timer=Timer(), measures=Measures(metrics))
+    for _ in range(5):
+        teller.limit_reached("%s is full", "it", limit="max_per_address", address=PLACE)
+    assert metrics.total("siptls_limits_reached_total", limit="max_per_address") == 5
+    (record,) = caplog.records
+    assert fields(record)["limit"] == "max_per_address"
+    assert record.message == "it is full"
+
+
+# ---------------------------------------------------------------- health checks
+
+
+def test_a_client_that_has_sent_nothing_is_told_to_whoever_debugs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A load balancer opens and closes a connection every few seconds."""
+    end = ConnectionClosedError("the peer closed the connection during the TLS handshake")
+    with caplog.at_level(logging.DEBUG, "siptls"):
+        Teller().ended(end, PLACE, known=False, accepted=False, silent=True)
+        Teller().ended(end, PLACE, known=False, accepted=False)
+        Teller().ended(TIMEOUT, PLACE, known=False, accepted=False, silent=True)
+    levels = [record.levelname for record in caplog.records]
+    assert levels == ["DEBUG", "INFO", "WARNING"]

@@ -7,7 +7,7 @@ from siptls.trust.decision import Decision, Peer
 from siptls.trust.names import ReferenceIdentity
 from siptls.wire.connection import ClientConnection, ServerConnection
 from siptls.wire.credential import Credential
-from siptls.wire.telling import Address, shown
+from siptls.wire.telling import Address, Whom, shown
 from siptls.wire.tls import TLSInfo
 
 __all__ = ["Core", "Known"]
@@ -72,6 +72,12 @@ class Known:
     def tls(self) -> TLSInfo | None:
         """What was negotiated."""
         return self._known.tls
+
+    def about(self, event: str) -> dict[str, object]:
+        """Give the attributes of a record that is logged about this connection."""
+        core = self._known
+        whom = Whom(self.remote_address, core.role, core.peer, core.reference)
+        return whom.about(event)
 
     def __repr__(self) -> str:
         who = "a client" if self.reference is None else str(self.reference)

@@ -34,7 +34,7 @@ TOO_MANY: Final = (
     " Limits.max_per_address"
 )
 
-FULL: Final = "%s is reached: whoever comes now waits until one leaves"
+FULL: Final = "Limits.%s, %d, is reached: whoever comes now waits until one leaves"
 
 # For SO_LINGER: on, and 0 seconds.
 _RESET = struct.pack("ii", 1, 0)

@@ -7,6 +7,7 @@ import time
 from attrs import evolve, field, frozen
 
 from siptls.arguments import Kind
+from siptls.keylog import KeyLog
 from siptls.transports.resolution import Resolver, check_resolver
 from siptls.transports.reuse import Terms, Wanted
 from siptls.trust.dnstrust import IS_DNS_TRUST, DNSTrust
@@ -19,6 +20,7 @@ from siptls.wire.hello import ALPN, IS_ALPN
 from siptls.wire.inforce import InForce
 from siptls.wire.limits import Limits
 from siptls.wire.link import Timer
+from siptls.wire.measures import Measures
 from siptls.wire.resumption import Sessions
 from siptls.wire.telling import Address
 from siptls.wire.traffic import Traffic
@@ -43,6 +45,8 @@ class Outgoing:
         resume: Whether sessions may be resumed.
         traffic: Counts what federated peers send.
         authorize: Whether each message comes with a decision about its sender.
+        measures: Where what happens is recorded.
+        keylog: Where the keys of connections are written.
 
     Raises:
         ConfigurationError: One of them is none.
@@ -59,6 +63,8 @@ class Outgoing:
     resume: bool = field(validator=Kind(bool, "write resume=True"))
     traffic: Traffic
     authorize: bool
+    measures: Measures | None = None
+    keylog: KeyLog | None = None
     _sessions: Sessions = field(init=False, factory=Sessions, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -91,6 +97,8 @@ class Outgoing:
             sessions=self._current_sessions(),
             traffic=self.traffic,
             authorize=self.authorize,
+            metrics=self.measures,
+            keylog=self.keylog,
         )
         core.follow(self.in_force)
         return core

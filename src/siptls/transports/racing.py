@@ -15,6 +15,7 @@ import math
 import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby, zip_longest
 from typing import Any
 
@@ -23,6 +24,7 @@ from siptls.transports.attempts import closed_by_us, cut_short, failure, no_answ
 from siptls.transports.resolution import Target, check_port
 from siptls.trust.names import ReferenceIdentity
 from siptls.wire.limits import Limits
+from siptls.wire.measures import Measures
 
 __all__ = ["Race", "Reach", "dial", "groups", "no_handshake"]
 
@@ -93,12 +95,20 @@ class Race:
         targets: In the order in which they begin.
         limits: ``attempt_delay`` and ``connect_timeout`` are what counts here.
         attempts: Where the failed ones are told.
+        measures: Where those that did not connect are recorded.
     """
 
-    def __init__(self, targets: Sequence[Target], limits: Limits, attempts: list[Attempt]) -> None:
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        limits: Limits,
+        attempts: list[Attempt],
+        measures: Measures | None = None,
+    ) -> None:
         self._targets = list(targets)
         self._limits = limits
         self._attempts = attempts
+        self._measures = measures
         self._waiting = deque(targets)
         self._running: dict[Target, float] = {}  # when each is given up
         self._newest: Target | None = None
@@ -146,6 +156,8 @@ class Race:
         self._running.pop(target)
         self._targets.remove(target)
         self._attempts.append(Attempt((target.address, target.port), target.host, error))
+        if self._measures is not None and target is not self._winner:  # its handshake is counted
+            self._measures.not_connected(error)
         if target is self._newest:
             self._turn = -math.inf
 
@@ -180,18 +192,38 @@ class Reach:
         attempts: One for each address that has failed.
     """
 
-    def __init__(self, reference: ReferenceIdentity, limits: Limits) -> None:
+    def __init__(
+        self, reference: ReferenceIdentity, limits: Limits, measures: Measures | None = None
+    ) -> None:
+        self._measures = measures
+        self._is_resolving = False
         self.attempts: list[Attempt] = []
         self._reference = reference
         self._limits = limits
         self._race: Race | None = None
+
+    @contextmanager
+    def resolving(self) -> Iterator[None]:
+        """While a resolver is asked: what it fails with is recorded."""
+        self._is_resolving = True
+        try:
+            yield
+        except ResolutionError as error:
+            self._not_resolved(error)
+            raise
+        self._is_resolving = False
+
+    def _not_resolved(self, error: ResolutionError) -> None:
+        if self._measures is not None and self._is_resolving:
+            self._measures.not_connected(error)
+        self._is_resolving = False
 
     def races(self, targets: Sequence[Target]) -> Iterator[Race]:
         """Give one race after the other. Each must fail one address at least, or be the last."""
         for group in groups(targets):
             rest = group
             while rest:
-                self._race = Race(rest, self._limits, self.attempts)
+                self._race = Race(rest, self._limits, self.attempts, self._measures)
                 yield self._race
                 rest = self._race.rest
 
@@ -205,7 +237,9 @@ class Reach:
             self._race.cut_short(seconds)
         if self.attempts:
             return self.failure()
-        return ResolutionError(
+        error = ResolutionError(
             f"the resolver did not answer for {self._reference} within the {seconds:g} s that"
             " connect() has; check this machine's DNS, or pass the peer's address as host="
         )
+        self._not_resolved(error)
+        return error

@@ -9,6 +9,7 @@ from attrs import evolve, field, frozen
 
 from siptls.arguments import Kind
 from siptls.errors import ConfigurationError
+from siptls.keylog import KeyLog
 from siptls.transports.reuse import ConnectionPool, Held, Terms
 from siptls.trust.decision import Decision
 from siptls.trust.policy import TrustPolicy, require_policy
@@ -18,6 +19,7 @@ from siptls.wire.hello import ALPN
 from siptls.wire.inforce import InForce
 from siptls.wire.limits import Limits
 from siptls.wire.link import Timer
+from siptls.wire.measures import Measures
 from siptls.wire.resumption import Sessions
 from siptls.wire.telling import Address, OnRefused, Teller
 from siptls.wire.traffic import Traffic
@@ -39,6 +41,8 @@ class Service:
         resume: Whether sessions may be resumed.
         traffic: Counts what federated peers send.
         authorize: Whether each message comes with a decision about its sender.
+        measures: Where what happens is recorded.
+        keylog: Where the keys of connections are written.
 
     Raises:
         ConfigurationError: Mutual without a policy.
@@ -54,6 +58,8 @@ class Service:
     resume: bool = field(validator=Kind(bool, "write resume=True"))
     traffic: Traffic
     authorize: bool
+    measures: Measures | None = None
+    keylog: KeyLog | None = None
     _sessions: Sessions = field(init=False, factory=Sessions, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -75,6 +81,8 @@ class Service:
             sessions=self._current_sessions(),
             traffic=self.traffic,
             authorize=self.authorize,
+            metrics=self.measures,
+            keylog=self.keylog,
         )
         core.follow(self.in_force)
         return core
@@ -112,7 +120,7 @@ class Service:
             if on_refused is not None:
                 on_refused(decision, address)
 
-        return Teller(told, rate=self.limits.log_rate)
+        return Teller(told, rate=self.limits.log_rate, measures=self.measures)
 
     def share(self, connection: Held, pool: ConnectionPool[Held]) -> None:
         """Let requests go back over a connection whose client has proven a name."""

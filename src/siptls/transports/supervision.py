@@ -19,6 +19,7 @@ from attrs import field, frozen
 
 from siptls.arguments import Kind
 from siptls.errors import Attempt, ConfigurationError, ConnectionClosedError, SIPTLSError
+from siptls.journal import about
 from siptls.journal import log as _log
 from siptls.trust.refusal import PeerRefusedError
 from siptls.wire.telling import Address
@@ -200,7 +201,7 @@ def given_up(name: str, error: Exception) -> KeepChange:
     """Give the end that a fault of ours, or of a resolver's, is."""
     closed = ConnectionClosedError(f"the connection to {name} is kept no more: {error!r:.200}")
     closed.__cause__ = error
-    _log.error("%s", closed, exc_info=error)
+    _log.error("%s", closed, exc_info=error, extra=about("keep_closed", expected=name, error=error))
     return KeepChange(KeepState.CLOSED, closed)
 
 
@@ -215,10 +216,15 @@ def tell_change(name: str, change: KeepChange, on_change: OnChange | None) -> No
         _log.warning(
             "the connection to %s is %s: %s; %s in %.0f s",
             *(name, change.state, change.error, _NEXT[change.state], change.retry_in or 0),
+            extra=about(f"keep_{change.state}", role="server", expected=name, error=change.error),
         )
     if on_change is None:
         return
     try:
         on_change(change)
     except Exception:  # noqa: BLE001  whatever it is, it is the application's
-        _log.exception("on_change failed; the connection to %s is kept all the same", name)
+        _log.exception(
+            "on_change failed; the connection to %s is kept all the same",
+            name,
+            extra=about("callback_failed", role="server", expected=name),
+        )

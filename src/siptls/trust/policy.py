@@ -18,6 +18,7 @@ from attrs import evolve, field, frozen
 
 from siptls.arguments import check_list, kind_of
 from siptls.errors import ConfigurationError
+from siptls.journal import about
 from siptls.journal import log as _log
 from siptls.trust.authority import Authority
 from siptls.trust.codes import Code
@@ -179,12 +180,12 @@ def _with_rights(peer: Peer, checked: Decision) -> Peer:
 
 def raised(kind: str, by: str, error: Exception, evidence: Evidence) -> Decision:
     """Give the refusal for what has raised instead of deciding."""
-    words = log_failure(f"{kind} {by} failed, which counts as its refusal", error)
+    words = log_failure(f"{kind} {by} failed, which counts as its refusal", error, evidence)
     fault = Fault(Code.POLICY_ERROR, by, f"raised {words}", "a Decision")
     return Decision.refuse_for(fault, by=by, evidence=evidence)
 
 
-def log_failure(what: str, error: Exception) -> str:
+def log_failure(what: str, error: Exception, evidence: Evidence | None = None) -> str:
     """Log that code of somebody else has raised; give the error's words, fit for one line."""
     try:
         words = printable(f"{type(error).__name__}: {error}", 500)
@@ -192,7 +193,15 @@ def log_failure(what: str, error: Exception) -> str:
         words = type(error).__name__
     # The traceback repeats the error's text as it is, and a peer may have written it.
     trace = error if _log.isEnabledFor(logging.DEBUG) else None
-    _log.error("%s: %s", what, words, exc_info=trace)
+    fields = about(
+        "policy_failed",
+        address=None if evidence is None else evidence.address,
+        role=None if evidence is None else evidence.role,
+        expected=None if evidence is None else evidence.reference,
+        code=Code.POLICY_ERROR,
+        error=error,
+    )
+    _log.error("%s: %s", what, words, exc_info=trace, extra=fields)
     return words
 
 

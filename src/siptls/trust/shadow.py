@@ -16,11 +16,13 @@ from typing import Any
 from attrs import field, frozen
 
 from siptls.arguments import check_callback
+from siptls.journal import about
 from siptls.journal import log as _log
 from siptls.trust.authority import Authority
 from siptls.trust.comparison import Difference, DifferenceKind, judge_apart
 from siptls.trust.decision import Decision
 from siptls.trust.evidence import Evidence
+from siptls.trust.names import printable
 from siptls.trust.plain import shown_names
 from siptls.trust.policy import (
     Combinable,
@@ -92,7 +94,7 @@ class Shadow(Combinable):
                 tell = self._log_once if self.on_difference is None else self.on_difference
                 tell(difference)
         except Exception as error:  # noqa: BLE001  whatever it is, it changes no decision
-            log_failure("on_difference failed, and the decision stands", error)
+            log_failure("on_difference failed, and the decision stands", error, evidence)
         return decision
 
     def _log_once(self, difference: Difference) -> None:
@@ -103,6 +105,15 @@ class Shadow(Combinable):
         self._told[key] = None
         if len(self._told) > MAX_TOLD:
             self._told.popitem(last=False)  # in one step, whatever other threads do
-        _log.warning("a candidate would decide otherwise: %s", difference.summary)
+        evidence = difference.evidence
+        fields = about(
+            "decision_differs",
+            address=evidence.address,
+            role=evidence.role,
+            expected=evidence.reference,
+            presented=map(printable, shown_names(evidence)),
+            difference=str(difference.kind),
+        )
+        _log.warning("a candidate would decide otherwise: %s", difference.summary, extra=fields)
         if _log.isEnabledFor(logging.DEBUG):
-            _log.debug("a candidate would decide otherwise: %s", difference.explain())
+            _log.debug("a candidate would decide otherwise: %s", difference.explain(), extra=fields)

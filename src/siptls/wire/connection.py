@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import random as randomness
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from siptls.metrics import Recorder
 from siptls.trust.evidence import Role
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.policy import TrustPolicy, require_policy
@@ -27,6 +28,7 @@ from siptls.wire.credential import Credential
 from siptls.wire.hello import ALPN
 from siptls.wire.limits import Limits, as_limits
 from siptls.wire.link import Link, Random, Timer
+from siptls.wire.measures import Measures, as_measures
 from siptls.wire.resumption import Sessions
 from siptls.wire.tls import TLSEngine, utc_now
 from siptls.wire.traffic import Traffic
@@ -60,6 +62,10 @@ class ClientConnection(Link):
             among the connections of one application. While `holding`, read nothing.
         authorize: Whether each message comes with a decision about its sender; see
             ``Message.decision`` and `Peer.authorize`.
+        metrics: Records what happens, such as ``siptls.metrics.Metrics()``. A connection counts as
+            open until `closed` is set.
+        keylog: Gets each line of a key log (the SSLKEYLOGFILE format), as bytes without their end.
+            Whoever has these lines can read all that passes.
 
     Raises:
         ConfigurationError: The target is no name, or the policy is none.
@@ -85,6 +91,8 @@ class ClientConnection(Link):
         sessions: Sessions | None = None,
         traffic: Traffic | None = None,
         authorize: bool = False,
+        metrics: Recorder | Measures | None = None,
+        keylog: Callable[[bytes], object] | None = None,
     ) -> None:
         require_policy(policy)
         self.reference = ReferenceIdentity.parse(target, host=host)
@@ -99,6 +107,7 @@ class ClientConnection(Link):
             address=address,
             alpn=alpn,
             sessions=sessions,
+            keylog=keylog,
         )
         super().__init__(
             engine,
@@ -110,6 +119,7 @@ class ClientConnection(Link):
             awaits_message=False,
             traffic=traffic,
             authorize=authorize,
+            measures=as_measures(metrics),
         )
 
 
@@ -136,6 +146,10 @@ class ServerConnection(Link):
             among the connections of one application. While `holding`, read nothing.
         authorize: Whether each message comes with a decision about its sender; see
             ``Message.decision`` and `Peer.authorize`.
+        metrics: Records what happens, such as ``siptls.metrics.Metrics()``. A connection counts as
+            open until `closed` is set.
+        keylog: Gets each line of a key log (the SSLKEYLOGFILE format), as bytes without their end.
+            Whoever has these lines can read all that passes.
 
     Raises:
         ConfigurationError: Mutual without a policy.
@@ -163,6 +177,8 @@ class ServerConnection(Link):
         sessions: Sessions | None = None,
         traffic: Traffic | None = None,
         authorize: bool = False,
+        metrics: Recorder | Measures | None = None,
+        keylog: Callable[[bytes], object] | None = None,
     ) -> None:
         if mutual or policy is not None:
             require_policy(policy)
@@ -176,6 +192,7 @@ class ServerConnection(Link):
             address=address,
             alpn=alpn,
             sessions=sessions,
+            keylog=keylog,
         )
         super().__init__(
             engine,
@@ -187,4 +204,5 @@ class ServerConnection(Link):
             awaits_message=True,
             traffic=traffic,
             authorize=authorize,
+            measures=as_measures(metrics),
         )

@@ -21,6 +21,7 @@ from OpenSSL import SSL
 
 from siptls.arguments import Kind
 from siptls.errors import Alert
+from siptls.journal import about
 from siptls.journal import log as _log
 from siptls.trust.names import listed, printable
 from siptls.wire.credential import Credential, select, staple_at
@@ -110,7 +111,10 @@ def answer_name(connection: SSL.Connection) -> None:
         if connection.get_context() is not context:
             connection.set_context(context)
     except Exception as error:  # noqa: BLE001  whatever it is, this connection ends, and no other
-        _log.exception("choosing a credential failed, so the connection is refused")
+        _log.exception(
+            "choosing a credential failed, so the connection is refused",
+            extra=_about_client(connection, "credential_failed"),
+        )
         hello.fault = f"no credential could be chosen for the server name: {error}; see the log"
         hello.alert = Alert(_INTERNAL_ERROR)
 
@@ -140,8 +144,17 @@ def answer_status(connection: SSL.Connection, _: object) -> bytes:
         state = connection.get_app_data()
         return staple_at(state.hello.credential, state.clock())
     except Exception:  # noqa: BLE001  a client that needs one refuses; nobody else has to
-        _log.exception("no OCSP response could be given to a client, so it gets none")
+        _log.exception(
+            "no OCSP response could be given to a client, so it gets none",
+            extra=_about_client(connection, "staple_failed"),
+        )
         return b""
+
+
+def _about_client(connection: SSL.Connection, event: str) -> dict[str, object]:
+    """The attributes of a record about a client; raising here would fail in OpenSSL."""
+    address = getattr(connection.get_app_data(), "address", None)
+    return about(event, address=address, role="client")
 
 
 def _shown(protocols: list[bytes]) -> str:

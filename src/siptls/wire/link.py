@@ -20,7 +20,7 @@ from siptls.errors import (
     SIPTLSError,
 )
 from siptls.trust.decision import Decision, Peer
-from siptls.trust.evidence import Evidence
+from siptls.trust.evidence import Evidence, Role
 from siptls.trust.fault import Fault
 from siptls.trust.policy import TrustPolicy, require_policy
 from siptls.trust.refusal import PeerRefusedError, TrustLostError
@@ -40,6 +40,7 @@ from siptls.wire.framing import KEEPALIVE_PING, KEEPALIVE_PONG, Framed, MessageF
 from siptls.wire.gate import IS_TRAFFIC, Gate, gate_for
 from siptls.wire.inforce import InForce
 from siptls.wire.limits import Limits
+from siptls.wire.measures import Measures
 from siptls.wire.message import Message
 from siptls.wire.tls import TLSEngine, TLSInfo
 from siptls.wire.traffic import Traffic
@@ -75,6 +76,7 @@ class Link:
         "_in_force",
         "_pongs_owed",
         "_received_any",
+        "_tally",
         "_timer",
         "_tls",
         "_traffic",
@@ -97,6 +99,7 @@ class Link:
         awaits_message: bool,
         traffic: Traffic | None,
         authorize: bool,
+        measures: Measures | None = None,
     ) -> None:
         check_keep_alive(keep_alive)
         IS_TRAFFIC.check("traffic", traffic)
@@ -110,9 +113,11 @@ class Link:
         self._received_any = False
         self._pongs_owed = 0
         self._unanswered = False  # nothing has come since something was sent
+        now = timer()
+        self._tally = None if measures is None else measures.tally(engine.role, now)
         self._deadlines = Deadlines(
             limits,
-            timer(),
+            now,
             keep_alive=keep_alive,
             random=random,
             awaits_message=awaits_message,
@@ -138,6 +143,16 @@ class Link:
         """Who the peer has proven to be; None before, or if it was not asked."""
         decision = self.decision
         return decision.peer if decision is not None and self._engine.established else None
+
+    @property
+    def role(self) -> Role:
+        """What the peer is."""
+        return self._engine.role
+
+    @property
+    def heard(self) -> bool:
+        """Whether anything has come from the peer, be it only its first byte."""
+        return self._received_any
 
     @property
     def decision(self) -> Decision | None:
@@ -176,6 +191,8 @@ class Link:
             return None
         if self._gate is not None and self.holding:
             return self._gate.due(self._timer())
+        if self._tally is not None and self._tally.due is not None:
+            return min(self._tally.due, self._deadlines.next or math.inf)
         return self._deadlines.next
 
     # ------------------------------------------------------------ input
@@ -187,6 +204,8 @@ class Link:
         if not self._received_any:
             self._received_any = True
             if not begins_tls(data[0]):
+                if self._tally is not None:
+                    self._tally.not_tls = True
                 self._fail(_no_tls(data[0]))
                 return
         self.ensure_trust()
@@ -223,6 +242,8 @@ class Link:
         """
         if self._closed is not None:
             return
+        if self._tally is not None:
+            self._tally.heard(now)
         self.ensure_trust()
         if self._closed is not None:
             return
@@ -233,7 +254,10 @@ class Link:
         if overdue is None:
             if self._deadlines.is_ping_due(now) and not self._closing:
                 self._ping(asked=False)
-        elif self._closing:
+            return
+        if self._tally is not None:
+            self._tally.overdue = True
+        if self._closing:
             self._end(overdue)
         else:
             self._fail(overdue)
@@ -367,6 +391,8 @@ class Link:
         self._unanswered = data[:8] != b"SIP/2.0 "  # a response has no answer
         if self._gate is not None:
             self._gate.sent(data, self._timer())
+        if self._tally is not None:
+            self._tally.send(self._timer())
 
     def ping(self) -> None:
         """Ask the peer whether it is alive; a `Pong` event is the answer (RFC 5626 §3.5.1)."""
@@ -377,6 +403,8 @@ class Link:
         """Close in order: nothing more is sent or delivered. Send what `data_to_send` gives."""
         if self._closed is not None or self._closing:
             return
+        if self._tally is not None:
+            self._tally.by_us = True
         if not self._engine.established:
             self._fail(ConnectionClosedError("closed by us during the handshake"))
             return
@@ -423,6 +451,8 @@ class Link:
             if self._closed is not None:
                 return
             self._announced = True
+            if self._tally is not None:
+                self._tally.accepted(self.peer, now, resumed=self._tls.resumed)
             self._plan_trust(now)
             self._events.append(PeerAccepted(self.peer, self.decision))
 
@@ -456,6 +486,8 @@ class Link:
             self._deadlines.message_ended()
         elif not was_partial:
             self._deadlines.message_begun(now)
+        if self._tally is not None:
+            self._tally.heard(now)
 
     def _ping(self, *, asked: bool) -> None:
         self._framer.expect_pong()
@@ -473,11 +505,15 @@ class Link:
             self._pongs_owed += 1
             self._events.append(Ping())
         elif item is not KEEPALIVE_PONG:
+            if self._tally is not None:
+                self._tally.receive()
             if self._gate is None:
                 self._events.append(MessageReceived(item))
             else:
                 self._gate.take(item)
                 self._let_pass(self._timer())
+                if self.holding and self._tally is not None:
+                    self._tally.hold()
         elif self._deadlines.ponged():
             self._events.append(Pong())
 
@@ -524,6 +560,9 @@ class Link:
             self._let_pass(self._timer(), at_once=True)
         self._leave_gate()
         self._closed = error
+        if self._tally is not None:
+            self._tally.alert = self._engine.alert
+            self._tally.ended(error, self._timer())
         if isinstance(error, TrustLostError):
             # What it has sent before, and nobody has seen yet, is delivered no more.
             kept = [event for event in self._events if not isinstance(event, MessageReceived)]

@@ -36,6 +36,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from siptls.arguments import check_callback
 from siptls.errors import CertificateError, ConfigurationError
+from siptls.keylog import open_keylog
 from siptls.trust.codes import Code
 from siptls.trust.decision import Decision
 from siptls.trust.evidence import Evidence, Role
@@ -124,6 +125,7 @@ class PolicySSLContext(ssl.SSLContext):
         credential: Credential | None = None,
         on_refused: OnRefused | None = None,
         clock: Clock = utc_now,
+        keylog: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Make a context for clients.
 
@@ -132,6 +134,7 @@ class PolicySSLContext(ssl.SSLContext):
             credential: Our own certificate and key, for servers that ask for one.
             on_refused: Called with the decision, and the address if it is known, on each refusal.
             clock: Gives the time at which certificates are judged, as an aware datetime.
+            keylog: A file to which the keys of all connections are appended, as for the transports.
 
         Raises:
             ConfigurationError: The policy is none.
@@ -144,10 +147,11 @@ class PolicySSLContext(ssl.SSLContext):
         IS_CREDENTIAL.check("credential", credential)
         if credential is not None:
             _load(context, credential)
+        _log_keys(context, keylog)
         return context
 
     @classmethod
-    def server(
+    def server(  # noqa: PLR0913  a server's whole configuration
         cls,
         credential: Credential,
         policy: TrustPolicy | None = None,
@@ -155,6 +159,7 @@ class PolicySSLContext(ssl.SSLContext):
         mutual: bool = True,
         on_refused: OnRefused | None = None,
         clock: Clock = utc_now,
+        keylog: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Make a context for servers.
 
@@ -170,6 +175,7 @@ class PolicySSLContext(ssl.SSLContext):
                 policy, and ``.peer`` is None.
             on_refused: Called with the decision, and the address if it is known, on each refusal.
             clock: Gives the time at which certificates are judged, as an aware datetime.
+            keylog: A file to which the keys of all connections are appended, as for the transports.
 
         Raises:
             ConfigurationError: Mutual without a policy, or with one that does not tell its
@@ -192,6 +198,7 @@ class PolicySSLContext(ssl.SSLContext):
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an anchor need be no root
             ssl.SSLContext.load_verify_locations(context, cadata=_anchors(judge))
         _load(context, credential)
+        _log_keys(context, keylog)
         return context
 
     @classmethod
@@ -279,6 +286,19 @@ class PolicySSLContext(ssl.SSLContext):
                 " stay: write context.options |= ..."
             )
         _set(self, "options", value)
+
+    @property  # type: ignore[override]  # it is set here alone
+    def keylog_filename(self) -> str | None:
+        """Where the keys of connections are written; None for nowhere."""
+        return super().keylog_filename
+
+    @keylog_filename.setter
+    def keylog_filename(self, value: object) -> None:
+        if value != self.keylog_filename:
+            raise ConfigurationError(
+                "keys are written only where PolicySSLContext.client or .server was given keylog=,"
+                " for whoever has them can read all that passes"
+            )
 
     def set_ciphers(self, *_: object) -> Never:
         """Not possible: with TLS 1.2 only ECDHE and AEAD are strong enough (RFC 9325 §4.2)."""
@@ -504,6 +524,13 @@ def _anchors(policy: TrustPolicy) -> bytes:
             " MTLSServerTransport or siptls.sync"
         )
     return b"".join(anchor.public_bytes(Encoding.DER) for anchor in anchors)
+
+
+def _log_keys(context: PolicySSLContext, path: str | os.PathLike[str] | None) -> None:
+    """Have Python's ssl write the keys, into a file that is as it must be."""
+    keylog = open_keylog(path)
+    if keylog is not None:
+        _set(context, "keylog_filename", keylog.path)
 
 
 def _load(context: PolicySSLContext, credential: Credential) -> None:

@@ -6,15 +6,22 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from siptls.errors import ConnectionClosedError, SIPTLSError
+from attrs import frozen
+
+from siptls.errors import ConnectionClosedError, RefusedByPeerError, SIPTLSError
+from siptls.journal import about
 from siptls.journal import log as _log
 from siptls.trust.believed import Trust
 from siptls.trust.decision import Decision, Peer
+from siptls.trust.evidence import Role
+from siptls.trust.names import ReferenceIdentity, printable
+from siptls.trust.plain import shown_names
 from siptls.trust.refusal import PeerRefusedError
+from siptls.wire.measures import Measures
 
-__all__ = ["Address", "OnRefused", "Teller", "address_of", "is_known", "shown"]
+__all__ = ["Address", "OnRefused", "Teller", "Whom", "address_of", "is_known", "shown"]
 
 # Seconds: how long nothing must have been logged for the most lines to be written at once.
 _BURST = 10.0
@@ -42,6 +49,36 @@ def is_known(peer: Peer | None) -> bool:
     return peer is not None and peer.trust not in {Trust.DISCOVERED, Trust.PUBLIC}
 
 
+@frozen
+class Whom:
+    """Whom a line of the log is about.
+
+    Attributes:
+        address: Its own.
+        role: What it is.
+        peer: Who it has proven to be; None before, or for nobody.
+        reference: Whom we expected.
+    """
+
+    address: Address | None = None
+    role: Role | None = None
+    peer: Peer | None = None
+    reference: ReferenceIdentity | None = None
+
+    def about(self, event: str, **more: Any) -> dict[str, object]:
+        """Give the attributes of a record."""
+        peer = self.peer
+        return about(
+            event,
+            address=self.address,
+            role=self.role,
+            expected=self.reference,
+            trust=None if peer is None else peer.trust,
+            names=() if peer is None else (*peer.domains, *peer.hosts),
+            **more,
+        )
+
+
 class Teller:
     """Tells of the peers of one transport. It may be called from any thread.
 
@@ -53,6 +90,7 @@ class Teller:
         rate: Lines in a second, on average, about strangers; ten seconds' worth may come at once.
             None for any number.
         timer: Gives monotonic seconds.
+        measures: Where limits that are reached are counted.
     """
 
     def __init__(
@@ -61,10 +99,12 @@ class Teller:
         *,
         rate: float | None = None,
         timer: Callable[[], float] = time.monotonic,
+        measures: Measures | None = None,
     ) -> None:
         self._on_refused = on_refused
         self._rate = rate
         self._timer = timer
+        self._measures = measures
         self._lock = threading.Lock()
         self._most = 0.0 if rate is None else max(1.0, rate * _BURST)
         self._allowed = self._most  # lines that may be written at once
@@ -81,19 +121,31 @@ class Teller:
         """
         where = shown(address)
         if known or self._may_log(logging.WARNING):
-            _log.warning("refused %s: %s: %s", where, decision.code, decision.reason)
+            fields = _about_refusal(decision, address, known=known)
+            _log.warning("refused %s: %s: %s", where, decision.code, decision.reason, extra=fields)
             if _log.isEnabledFor(logging.DEBUG):
-                _log.debug("refused %s: %s", where, decision.explain())
+                fields["siptls_decision"] = decision.to_dict()
+                _log.debug("refused %s: %s", where, decision.explain(), extra=fields)
         if self._on_refused is None:
             return
         try:
             self._on_refused(decision, address)
         except Exception:  # noqa: BLE001  whatever it is, it is the application's
             if self._may_log(logging.ERROR):
-                _log.exception("on_refused failed; the peer is refused all the same")
+                _log.exception(
+                    "on_refused failed; the peer is refused all the same",
+                    extra=about("callback_failed", address=address, code=decision.code),
+                )
 
-    def ended(
-        self, reason: SIPTLSError, address: Address | None, *, known: bool, accepted: bool
+    def ended(  # noqa: PLR0913  what is known of it
+        self,
+        reason: SIPTLSError,
+        address: Address | None,
+        *,
+        known: bool,
+        accepted: bool,
+        silent: bool = False,
+        whom: Whom | None = None,
     ) -> None:
         """Tell that a connection is over; a refusal of ours is told already.
 
@@ -103,23 +155,64 @@ class Teller:
             known: Whether the peer is no stranger.
             accepted: Whether the handshake had been done: whoever has the ends of connections
                 logged wants all of them, but not those of a port scan.
+            silent: Whether it is a client that has sent nothing at all, as a health check does.
+            whom: Who it was; by default nobody but an address.
         """
         if isinstance(reason, PeerRefusedError):
             return
         level = logging.INFO if isinstance(reason, ConnectionClosedError) else logging.WARNING
+        if silent and level == logging.INFO:
+            level = logging.DEBUG
         is_free = known or (accepted and level == logging.INFO)
         if is_free or self._may_log(level):
-            _log.log(level, "the connection with %s is over: %s", shown(address), reason)
+            whom = Whom(address) if whom is None else whom
+            event = "connection_ended" if accepted else "handshake_failed"
+            code = reason.alert.name if isinstance(reason, RefusedByPeerError) else None
+            fields = whom.about(event, error=reason, code=code)
+            _log.log(
+                level, "the connection with %s is over: %s", shown(address), reason, extra=fields
+            )
 
-    def warn(self, message: str, *words: object, known: bool = False) -> None:
+    def warn(
+        self,
+        message: str,
+        *words: object,
+        known: bool = False,
+        event: str | None = None,
+        whom: Whom | None = None,
+    ) -> None:
         """Write a line: one that a stranger may cause unless there were too many."""
         if known or self._may_log(logging.WARNING):
-            _log.warning(message, *words)
+            fields = (Whom() if whom is None else whom).about(event) if event else None
+            _log.warning(message, *words, extra=fields)
 
-    def error(self, message: str, *words: object) -> None:
+    def lost(self, message: str, address: Address | None, error: Exception) -> None:
+        """As `warn`, of a connection that a client has opened, and that could not be begun."""
+        if self._may_log(logging.WARNING):
+            fields = about("connection_lost", address=address, role=Role.CLIENT, error=error)
+            _log.warning(message, shown(address), error, extra=fields)
+
+    def error(self, message: str, *words: object, address: Address | None = None) -> None:
         """As `warn`, of what is wrong with this machine, and a stranger may bring about."""
         if self._may_log(logging.ERROR):
-            _log.error(message, *words)
+            _log.error(message, *words, extra=about("accept_failed", address=address))
+
+    def limit_reached(
+        self, message: str, *words: object, limit: str, address: Address | None = None
+    ) -> None:
+        """As `warn`, of a server that has no room; it is counted each time.
+
+        Args:
+            message: What is said.
+            words: What stands in it.
+            limit: The name of the limit.
+            address: Of whom is turned away; None if who comes has to wait.
+        """
+        if self._measures is not None:
+            self._measures.limit_reached(limit)
+        if self._may_log(logging.WARNING):
+            fields = about("limit_reached", address=address, role=Role.CLIENT, limit=limit)
+            _log.warning(message, *words, extra=fields)
 
     def _may_log(self, level: int) -> bool:
         """Whether one more line may be written; tells before how many were not."""
@@ -144,4 +237,22 @@ class Teller:
             _log.warning(
                 "%d lines about strangers were left out: Limits.log_rate is %g in a second",
                 *(left_out, self._rate),
+                extra=about("lines_left_out", left_out=left_out),
             )
+
+
+def _about_refusal(
+    decision: Decision, address: Address | None, *, known: bool
+) -> dict[str, object]:
+    """The attributes of a refusal. None of the names is believed."""
+    evidence = decision.evidence
+    presented = () if evidence is None else (printable(name) for name in shown_names(evidence))
+    return about(
+        "trust_lost" if known else "peer_refused",
+        address=address,
+        role=None if evidence is None else evidence.role,
+        expected=None if evidence is None else evidence.reference,
+        presented=presented,
+        code=decision.code,
+        reason=decision.reason,
+    )

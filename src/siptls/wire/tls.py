@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import errno
 import os
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -18,6 +18,7 @@ from attrs import define, evolve, field, frozen
 from cryptography import x509
 from OpenSSL import SSL
 
+from siptls.arguments import check_callback
 from siptls.errors import (
     Alert,
     CertificateError,
@@ -26,6 +27,8 @@ from siptls.errors import (
     RefusedByPeerError,
     SIPTLSError,
 )
+from siptls.journal import about
+from siptls.journal import log as _log
 from siptls.trust.codes import Code
 from siptls.trust.decision import Decision
 from siptls.trust.evidence import Evidence, Role
@@ -82,12 +85,14 @@ class _Kind:
         judged: Whether the peer is judged.
         alpn: Whether a protocol is agreed on.
         named: Whether the client's SNI may put another context in place.
+        logged: Whether keys are given to a key log.
     """
 
     role: Role
     judged: bool
     alpn: ALPN
     named: bool
+    logged: bool = False
 
 
 # A Context costs 300 us and holds no state of a connection, so that one serves all connections
@@ -126,14 +131,22 @@ def _resuming(context: SSL.Context, kind: _Kind) -> SSL.Context:
     return context
 
 
-def _new_context(credential: Credential | None, kind: _Kind) -> SSL.Context:
+def _bare_context(kind: _Kind) -> SSL.Context:
+    """Give what all have in common."""
     context = SSL.Context(SSL.TLS_METHOD)
+    if kind.logged:
+        context.set_keylog_callback(_give_keys)
     context.set_min_proto_version(_OLDEST)
     context.set_max_proto_version(_NEWEST)
     context.set_cipher_list(CIPHERS)
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_TICKET | _NO_RENEGOTIATION)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    return context
+
+
+def _new_context(credential: Credential | None, kind: _Kind) -> SSL.Context:
+    context = _bare_context(kind)
     shows_none = credential is None and kind.role is Role.SERVER
     context.set_info_callback(record_request if shows_none else record_alert)
     if kind.judged:
@@ -209,6 +222,22 @@ class _State(Judgement):
     """What one connection's callbacks know. It has no reference back to the connection."""
 
     hello: Hello = field(kw_only=True)
+    keylog: Callable[[bytes], object] | None = field(kw_only=True, default=None)
+
+
+def _give_keys(connection: SSL.Connection, line: bytes) -> None:
+    """Give a line to the key log of a connection."""
+    state: _State | None = connection.get_app_data()
+    if state is None or state.keylog is None:
+        return
+    try:
+        state.keylog(line)
+    except Exception:  # noqa: BLE001  whatever it is, it is the application's
+        state.keylog = None
+        _log.exception(
+            "keylog= failed, and gets no more lines of this connection",
+            extra=about("callback_failed", address=state.address, role=state.role),
+        )
 
 
 def _ours(
@@ -236,6 +265,7 @@ class TLSEngine:
         address: The peer's, for the evidence.
         alpn: Whether ``sip/2`` is agreed on.
         sessions: Those that may be resumed; None for none.
+        keylog: Gets the lines of a key log; None for nobody.
 
     Raises:
         ConfigurationError: What is given as credential or alpn is none.
@@ -274,15 +304,19 @@ class TLSEngine:
         address: tuple[str, int] | None = None,
         alpn: ALPN = ALPN.OFFER,
         sessions: Sessions | None = None,
+        keylog: Callable[[bytes], object] | None = None,
     ) -> None:
         IS_ALPN.check("alpn", alpn)
+        check_callback("keylog", keylog)
         self._judged = mutual or role is Role.SERVER
         ours = _ours(role, credential)
-        kind = _Kind(role, self._judged, alpn, named=len(ours) > 1)
+        kind = _Kind(role, self._judged, alpn, named=len(ours) > 1, logged=keylog is not None)
         hello = Hello(alpn, {one: _context(one, kind, sessions) for one in ours})
         bounds = as_limits(limits)
         memory = None if policy is None else Memory(policy)
-        self._judgement = _State(memory, role, clock, reference, address, bounds, hello=hello)
+        self._judgement = _State(
+            memory, role, clock, reference, address, bounds, hello=hello, keylog=keylog
+        )
         self._connection = SSL.Connection(hello.contexts[hello.credential], None)
         self._connection.set_app_data(self._judgement)
         self._established = False
@@ -310,6 +344,16 @@ class TLSEngine:
                 self._offer(sessions.take(self._peer_key, context))
         else:
             self._connection.set_accept_state()
+
+    @property
+    def role(self) -> Role:
+        """What the peer is."""
+        return self._judgement.role
+
+    @property
+    def alert(self) -> Alert | None:
+        """The first fatal alert that we have sent; None if there is none."""
+        return self._judgement.sent
 
     @property
     def established(self) -> bool:

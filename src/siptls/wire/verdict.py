@@ -40,6 +40,7 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from siptls.errors import Alert, HandshakeError
+from siptls.journal import about
 from siptls.journal import log as _log
 from siptls.trust.codes import Code
 from siptls.trust.decision import Decision
@@ -192,7 +193,10 @@ class Judgement:
 
     def fail(self, fault: Exception) -> None:
         """Refuse because judging itself has failed. It raises nothing, as `hello` explains."""
-        _log.exception("judging a certificate failed, so the peer is refused")
+        fields = about(
+            "judging_failed", address=self.address, role=self.role, expected=self.reference
+        )
+        _log.exception("judging a certificate failed, so the peer is refused", extra=fields)
         try:
             words = str(fault)
         except Exception:  # noqa: BLE001  an error that cannot even be told

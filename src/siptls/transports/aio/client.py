@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import threading
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from siptls.errors import (
     HandshakeError,
     SIPTLSError,
 )
+from siptls.keylog import open_keylog
+from siptls.metrics import Recorder
 from siptls.transports.aio.closing import Closing
 from siptls.transports.aio.connection import Connection
 from siptls.transports.aio.driver import Driver
@@ -48,6 +51,7 @@ from siptls.wire.gate import IS_TRAFFIC
 from siptls.wire.hello import ALPN
 from siptls.wire.inforce import InForce
 from siptls.wire.limits import Limits, as_limits
+from siptls.wire.measures import as_measures
 from siptls.wire.telling import Address, OnRefused, Teller
 from siptls.wire.traffic import Traffic
 
@@ -82,6 +86,11 @@ class TLSClientTransport(Closing):
             ``message.decision``: see `Peer.authorize`. Nothing is answered for the application.
         traffic: Counts what federated peers send, and holds those with limits to them; see
             `Traffic`. By default the transport has one of its own.
+        metrics: Records what happens: a `siptls.metrics.Recorder`, such as
+            ``siptls.metrics.Metrics()``. None records nothing.
+        keylog: A file to which the keys of all connections are appended (the SSLKEYLOGFILE format),
+            for Wireshark. Whoever reads it can read all that passes: leave it out, but to find a
+            fault. It is made with mode 600, and refused if others can read it.
 
     Raises:
         ConfigurationError: The policy, or the resolver, is none.
@@ -102,6 +111,8 @@ class TLSClientTransport(Closing):
         pool: ConnectionPool[Connection] | None = None,
         authorize: bool = False,
         traffic: Traffic | None = None,
+        metrics: Recorder | None = None,
+        keylog: str | os.PathLike[str] | None = None,
     ) -> None:
         check_callback("on_refused", on_refused)
         IS_POOL.check("pool", pool)
@@ -120,6 +131,8 @@ class TLSClientTransport(Closing):
             resume,
             self.traffic,
             authorize,
+            as_measures(metrics),
+            open_keylog(keylog),
         )
         self._teller = Teller(on_refused)
         self.pool: ConnectionPool[Connection] = ConnectionPool() if pool is None else pool
@@ -291,7 +304,7 @@ class TLSClientTransport(Closing):
         held = wanted.held(self.pool, self._terms)
         if held is not None:
             return held
-        reach = Reach(wanted.reference, self._limits)
+        reach = Reach(wanted.reference, self._limits, self._ours.measures)
         seconds = self._limits.reach_timeout
         try:
             async with asyncio.timeout(seconds):
@@ -322,13 +335,14 @@ class TLSClientTransport(Closing):
         held = wanted.held(self.pool, self._terms)  # it may be there by now
         if held is not None:
             return held
-        targets = await find(
-            self._ours.resolver,
-            wanted.reference,
-            service=wanted.service,
-            host=wanted.host,
-            port=wanted.port,
-        )
+        with reach.resolving():
+            targets = await find(
+                self._ours.resolver,
+                wanted.reference,
+                service=wanted.service,
+                host=wanted.host,
+                port=wanted.port,
+            )
         held = wanted.held_at(self.pool, self._terms, targets)
         if held is not None:
             return held
@@ -418,6 +432,6 @@ class TLSClientTransport(Closing):
                 await driver.wait_lost()
             await driver.accepted
         except asyncio.CancelledError:
-            driver.abort()
+            driver.give_up()
             raise
         return Connection(driver, attempts)

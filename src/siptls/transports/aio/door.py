@@ -24,7 +24,8 @@ class Door:
 
     Args:
         listener: A socket that listens, without blocking.
-        reached: Says which limit is reached, if one is; whoever comes then waits in the backlog.
+        reached: Says which limit is reached, and how high it is; whoever comes then waits in the
+            backlog. None if none is.
         take: Called with each socket that was accepted, and the name of its peer.
         teller: Tells of limits that are reached, and of faults.
     """
@@ -32,7 +33,7 @@ class Door:
     def __init__(
         self,
         listener: socket.socket,
-        reached: Callable[[], str | None],
+        reached: Callable[[], tuple[str, int] | None],
         take: Callable[[socket.socket, Any], None],
         teller: Teller,
     ) -> None:
@@ -69,9 +70,9 @@ class Door:
             self._loop.remove_reader(self._listener)
 
     def _accept(self) -> None:
-        if (limit := self._reached()) is not None:
+        if (reached := self._reached()) is not None:
             self._shut()
-            self._teller.warn(FULL, limit)
+            self._teller.limit_reached(FULL, *reached, limit=reached[0])
             return
         try:
             sock, name = self._listener.accept()

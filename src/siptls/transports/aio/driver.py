@@ -34,6 +34,7 @@ from siptls.transports.aio.turns import Handshake, Turns
 from siptls.transports.aio.waiting import Flag, Inbox
 from siptls.transports.sockets import Outflow, acknowledged, watch_peer
 from siptls.trust.decision import Decision
+from siptls.trust.evidence import Role
 from siptls.trust.refusal import TrustLostError
 from siptls.wire.connection import ClientConnection, ServerConnection
 from siptls.wire.events import (
@@ -49,6 +50,7 @@ from siptls.wire.message import Message
 from siptls.wire.telling import (
     Address,
     Teller,
+    Whom,
     address_of,
     is_known,
     shown,
@@ -107,6 +109,7 @@ class Driver(asyncio.BufferedProtocol):
         "_counted",
         "_cut",
         "_drained",
+        "_given_up",
         "_half_closed",
         "_handshake",
         "_limits",
@@ -171,6 +174,7 @@ class Driver(asyncio.BufferedProtocol):
         self._writable = Flag(holds=True)
         self._drained = Flag(holds=True)  # the kernel has taken all that was written
         self._cut = False  # the socket was closed before
+        self._given_up = False  # by us, while the handshake was going on
         self._written = 0  # bytes, since the first that the kernel counts
         self._counted: int | None = None  # what the kernel counted before
         self._unasked = 0  # bytes that the peer made us write while it takes none
@@ -204,6 +208,7 @@ class Driver(asyncio.BufferedProtocol):
             begun = self.loop.create_task(give())
             await asyncio.shield(begun)
         except asyncio.CancelledError:
+            self._given_up = True
             if begun is not None:
                 begun.add_done_callback(self._cut_off)
             raise
@@ -269,6 +274,8 @@ class Driver(asyncio.BufferedProtocol):
         try:
             if isinstance(exc, OSError):
                 self._read_the_rest()
+            if self._given_up:
+                self.core.close()
             self.core.receive_eof(exc if isinstance(exc, OSError) else None)
             self._process()
         finally:  # whatever the application does with what comes last
@@ -423,6 +430,11 @@ class Driver(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def give_up(self) -> None:
+        """Close the socket of a handshake now, for nobody waits for it any more."""
+        self._given_up = not self.accepted.done()
+        self.abort()
+
     # ------------------------------------------------------------ inside
 
     def _has_to_wait(self, call: Callable[[], object], **which: bool) -> bool:
@@ -510,6 +522,8 @@ class Driver(asyncio.BufferedProtocol):
             self.address,
             known=is_known(self.core.peer),
             accepted=self.accepted.done(),
+            silent=self.core.role is Role.CLIENT and not self.core.heard,
+            whom=self._whom,
         )
         for waiting in (self.accepted, *self._pings):
             if not waiting.done():
@@ -527,6 +541,10 @@ class Driver(asyncio.BufferedProtocol):
             self._close_socket()
         else:
             self._half_close()
+
+    @property
+    def _whom(self) -> Whom:
+        return Whom(self.address, self.core.role, self.core.peer, self.core.reference)
 
     def _unacknowledged(self) -> int | None:
         if self._transport is None or self._counted is None:
@@ -579,6 +597,8 @@ class Driver(asyncio.BufferedProtocol):
                     "%s asks for answers and does not read them: the connection is cut",
                     shown(self.address),
                     known=is_known(self.core.peer),
+                    event="connection_cut",
+                    whom=self._whom,
                 )
                 transport.abort()
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Sequence
@@ -13,6 +14,8 @@ from typing import Any, TypeAlias
 from siptls.arguments import check_callback, check_handler
 from siptls.errors import ConfigurationError, ConnectionClosedError, SIPTLSError
 from siptls.journal import log as _log
+from siptls.keylog import open_keylog
+from siptls.metrics import Recorder
 from siptls.transports.admission import Admit, ask, check_admit
 from siptls.transports.aio.closing import Closing
 from siptls.transports.aio.connection import Connection
@@ -41,6 +44,7 @@ from siptls.wire.gate import IS_TRAFFIC
 from siptls.wire.hello import ALPN
 from siptls.wire.inforce import InForce
 from siptls.wire.limits import Limits, as_limits
+from siptls.wire.measures import as_measures
 from siptls.wire.message import Message
 from siptls.wire.telling import Address, OnRefused, address_of, shown
 from siptls.wire.traffic import Traffic
@@ -72,6 +76,8 @@ class _ServerTransport(Closing):
         authorize: bool = False,
         traffic: Traffic | None = None,
         admit: Admit | None = None,
+        metrics: Recorder | None,
+        keylog: str | os.PathLike[str] | None,
     ) -> None:
         require_one_handler(handler, on_message, "coroutine function")
         check_handler(handler)
@@ -95,6 +101,8 @@ class _ServerTransport(Closing):
             resume,
             self.traffic,
             authorize,
+            as_measures(metrics),
+            open_keylog(keylog),
         )
         self._handler = handler
         self._on_message = on_message
@@ -224,18 +232,24 @@ class _ServerTransport(Closing):
         if self._closed.is_set():
             raise ConnectionClosedError("the server is closed: make a new one")
 
-    def _reached(self) -> str | None:
-        """Which limit is reached, so that whoever comes waits."""
+    def _reached(self) -> tuple[str, int] | None:
+        """Which limit is reached, and how high it is, so that whoever comes waits."""
         if len(self._drivers) >= self._limits.max_connections:
-            return f"Limits.max_connections, {self._limits.max_connections},"
+            return "max_connections", self._limits.max_connections
         if len(self._shaking) >= self._limits.max_handshakes:
-            return f"Limits.max_handshakes, {self._limits.max_handshakes},"
+            return "max_handshakes", self._limits.max_handshakes
         return None
 
     def _take(self, sock: socket.socket, name: object) -> None:
         address = address_of(name)
         if not self._crowd.enter(address):
-            self._teller.warn(TOO_MANY, shown(address), self._limits.max_per_address)
+            self._teller.limit_reached(
+                TOO_MANY,
+                shown(address),
+                self._limits.max_per_address,
+                limit="max_per_address",
+                address=address,
+            )
             turn_away(sock)
             return
         try:
@@ -251,7 +265,7 @@ class _ServerTransport(Closing):
         except (OSError, SIPTLSError) as error:
             sock.close()
             self._crowd.leave(address)
-            self._teller.warn(LOST, shown(address), error)
+            self._teller.lost(LOST, address, error)
             return
         except BaseException:
             sock.close()
@@ -267,7 +281,7 @@ class _ServerTransport(Closing):
             await driver.begin(lambda: loop.connect_accepted_socket(lambda: driver, sock))
         except OSError as error:
             sock.close()
-            self._teller.warn(LOST, shown(address), error)
+            self._teller.lost(LOST, address, error)
 
     def _end_handshake(self, driver: Driver) -> None:
         if driver in self._shaking:
@@ -337,7 +351,9 @@ class _ServerTransport(Closing):
                 _log.error("the handler is no coroutine function: write async def handler(...)")
         except Exception as error:  # noqa: BLE001  whatever it is, it is the application's
             if not _is_end(driver, error):
-                _log.exception("the handler of %r failed", connection)
+                _log.exception(
+                    "the handler of %r failed", connection, extra=connection.about("handler_failed")
+                )
         finally:
             await connection.aclose()
 
@@ -349,7 +365,11 @@ def _deliver(
         on_message(connection, message)
     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  whatever it is, it is the application's
         if not _is_end(driver, error):
-            _log.exception("on_message of %r failed", connection)
+            _log.exception(
+                "on_message of %r failed",
+                connection,
+                extra=connection.about("callback_failed"),
+            )
 
 
 def _is_end(driver: Driver, error: BaseException) -> bool:
@@ -385,6 +405,11 @@ class TLSServerTransport(_ServerTransport):
         resume: Whether a client that was here before may do with the short handshake of TLS 1.3.
             What it has shown is judged again each time, and only sessions made under the policy
             that is in force are resumed.
+        metrics: Records what happens: a `siptls.metrics.Recorder`, such as
+            ``siptls.metrics.Metrics()``. None records nothing.
+        keylog: A file to which the keys of all connections are appended (the SSLKEYLOGFILE format),
+            for Wireshark. Whoever reads it can read all that passes: leave it out, but to find a
+            fault. It is made with mode 600, and refused if others can read it.
 
     Raises:
         ConfigurationError: Neither a handler nor on_message, or both.
@@ -401,6 +426,8 @@ class TLSServerTransport(_ServerTransport):
         alpn: ALPN = ALPN.OFFER,
         keep_alive: float | None = None,
         resume: bool = False,
+        metrics: Recorder | None = None,
+        keylog: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(
             credential,
@@ -413,6 +440,8 @@ class TLSServerTransport(_ServerTransport):
             alpn=alpn,
             keep_alive=keep_alive,
             resume=resume,
+            metrics=metrics,
+            keylog=keylog,
         )
 
 
@@ -457,6 +486,11 @@ class MTLSServerTransport(_ServerTransport):
         admit: Asked about each peer whom the policy has accepted, before the application hears of
             it: a function, or a coroutine function, that gets the `Peer` and gives a `Decision`,
             such as `EdgeDiscovery`. It has ``Limits.handshake_timeout``.
+        metrics: Records what happens: a `siptls.metrics.Recorder`, such as
+            ``siptls.metrics.Metrics()``. None records nothing.
+        keylog: A file to which the keys of all connections are appended (the SSLKEYLOGFILE format),
+            for Wireshark. Whoever reads it can read all that passes: leave it out, but to find a
+            fault. It is made with mode 600, and refused if others can read it.
 
     Raises:
         ConfigurationError: No policy; or neither a handler nor on_message, or both.
@@ -479,6 +513,8 @@ class MTLSServerTransport(_ServerTransport):
         authorize: bool = False,
         traffic: Traffic | None = None,
         admit: Admit | None = None,
+        metrics: Recorder | None = None,
+        keylog: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(
             credential,
@@ -495,4 +531,6 @@ class MTLSServerTransport(_ServerTransport):
             authorize=authorize,
             traffic=traffic,
             admit=admit,
+            metrics=metrics,
+            keylog=keylog,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ from siptls.errors import (
     OperationTimeout,
     SIPTLSError,
 )
+from siptls.keylog import open_keylog
+from siptls.metrics import Recorder, check_recorder
 from siptls.transports.attempts import without
 from siptls.transports.blocking.connection import Closing, Connection, close_all
 from siptls.transports.blocking.keeping import Kept
@@ -49,6 +52,7 @@ from siptls.wire.gate import IS_TRAFFIC
 from siptls.wire.hello import ALPN
 from siptls.wire.inforce import InForce
 from siptls.wire.limits import Limits, as_limits
+from siptls.wire.measures import as_measures
 from siptls.wire.telling import Address, OnRefused, Teller, address_of
 from siptls.wire.traffic import Traffic
 
@@ -67,6 +71,8 @@ def wrap_socket(  # noqa: PLR0913  a connection's whole configuration
     limits: Limits | None = None,
     alpn: ALPN = ALPN.OFFER,
     keep_alive: float | None = None,
+    metrics: Recorder | None = None,
+    keylog: str | os.PathLike[str] | None = None,
 ) -> Connection:
     """Do a handshake on a connected socket of yours.
 
@@ -85,6 +91,11 @@ def wrap_socket(  # noqa: PLR0913  a connection's whole configuration
         keep_alive: Sends a ping each time that so many seconds, less a random fifth, have passed
             (RFC 5626 §4.4.1), such as 120; a peer that does not answer is given up. None sends
             none. Those of a peer are always answered.
+        metrics: Records what happens: a `siptls.metrics.Recorder`, such as
+            ``siptls.metrics.Metrics()``. None records nothing.
+        keylog: A file to which the keys of the connection are appended (the SSLKEYLOGFILE format),
+            for Wireshark. Whoever reads it can read all that passes: leave it out, but to find a
+            fault. It is made with mode 600, and refused if others can read it.
 
     Raises:
         ConfigurationError: The arguments contradict each other, or the socket is not connected.
@@ -95,6 +106,8 @@ def wrap_socket(  # noqa: PLR0913  a connection's whole configuration
     bounds = as_limits(limits)
     check_callback("on_refused", on_refused)
     _require_connected(sock)
+    check_recorder(metrics)
+    keys = open_keylog(keylog)
     address = address_of(sock.getpeername())
     core: Core
     if server_side:
@@ -108,6 +121,8 @@ def wrap_socket(  # noqa: PLR0913  a connection's whole configuration
             address=address,
             alpn=alpn,
             keep_alive=keep_alive,
+            metrics=metrics,
+            keylog=keys,
         )
     else:
         if target is None:
@@ -122,6 +137,8 @@ def wrap_socket(  # noqa: PLR0913  a connection's whole configuration
             address=address,
             alpn=alpn,
             keep_alive=keep_alive,
+            metrics=metrics,
+            keylog=keys,
         )
     return Connection(sock, core, bounds, teller=Teller(on_refused)).handshake()
 
@@ -163,6 +180,11 @@ class TLSClientTransport(Closing):
             ``message.decision``: see `Peer.authorize`. Nothing is answered for the application.
         traffic: Counts what federated peers send, and holds those with limits to them; see
             `Traffic`. By default the transport has one of its own.
+        metrics: Records what happens: a `siptls.metrics.Recorder`, such as
+            ``siptls.metrics.Metrics()``. None records nothing.
+        keylog: A file to which the keys of all connections are appended (the SSLKEYLOGFILE format),
+            for Wireshark. Whoever reads it can read all that passes: leave it out, but to find a
+            fault. It is made with mode 600, and refused if others can read it.
 
     Raises:
         ConfigurationError: The policy, or the resolver, is none.
@@ -183,6 +205,8 @@ class TLSClientTransport(Closing):
         pool: ConnectionPool[Connection] | None = None,
         authorize: bool = False,
         traffic: Traffic | None = None,
+        metrics: Recorder | None = None,
+        keylog: str | os.PathLike[str] | None = None,
     ) -> None:
         check_callback("on_refused", on_refused)
         IS_POOL.check("pool", pool)
@@ -201,6 +225,8 @@ class TLSClientTransport(Closing):
             resume,
             self.traffic,
             authorize,
+            as_measures(metrics),
+            open_keylog(keylog),
         )
         self._teller = Teller(on_refused)
         self.pool: ConnectionPool[Connection] = ConnectionPool() if pool is None else pool
@@ -253,7 +279,7 @@ class TLSClientTransport(Closing):
         with self._stoppable() as stop:
             until = Until(end, stop)
             wanted = self._ours.wanted(target, host=host, port=port, service=service, reuse=reuse)
-            reach = Reach(wanted.reference, self._limits)
+            reach = Reach(wanted.reference, self._limits, self._ours.measures)
             try:
                 return self._reach(wanted, reach, until)
             except SIPTLSError:
@@ -295,7 +321,7 @@ class TLSClientTransport(Closing):
         wanted = self._ours.wanted(target, host=host, port=port, service=service, reuse=True)
 
         def open_one(avoid: dict[Address, PeerRefusedError], stop: Stop) -> Connection:
-            reach = Reach(wanted.reference, self._limits)
+            reach = Reach(wanted.reference, self._limits, self._ours.measures)
             try:
                 return self._reach(wanted, reach, Until(self._end_of(None), stop), avoid)
             except SIPTLSError:
@@ -417,14 +443,15 @@ class TLSClientTransport(Closing):
         held = wanted.held(self.pool, self._terms)  # it may be there by now
         if held is not None:
             return held
-        targets = find_blocking(
-            self._ours.resolver,
-            wanted.reference,
-            service=wanted.service,
-            host=wanted.host,
-            port=wanted.port,
-            timeout=left(until.end),
-        )
+        with reach.resolving():
+            targets = find_blocking(
+                self._ours.resolver,
+                wanted.reference,
+                service=wanted.service,
+                host=wanted.host,
+                port=wanted.port,
+                timeout=left(until.end),
+            )
         held = wanted.held_at(self.pool, self._terms, targets)
         if held is not None:
             return held

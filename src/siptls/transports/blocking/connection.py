@@ -35,6 +35,7 @@ from siptls.transports.blocking.timeouts import earlier, end_of, left, milliseco
 from siptls.transports.known import Core, Known
 from siptls.transports.sockets import Outflow, acknowledged, watch_peer
 from siptls.trust.decision import Decision
+from siptls.trust.evidence import Role
 from siptls.trust.refusal import TrustLostError
 from siptls.wire.events import (
     ConnectionClosed,
@@ -49,6 +50,7 @@ from siptls.wire.message import Message
 from siptls.wire.telling import (
     Address,
     Teller,
+    Whom,
     address_of,
     is_known,
 )
@@ -610,6 +612,10 @@ class Connection(Known, Closing):
                         self.remote_address,
                         known=is_known(self.peer),
                         accepted=self._accepted,
+                        silent=self._core.role is Role.CLIENT and not self._core.heard,
+                        whom=Whom(
+                            self.remote_address, self._core.role, self.peer, self._core.reference
+                        ),
                     )
 
     # ------------------------------------------------------------ the end
@@ -660,6 +666,8 @@ class Connection(Known, Closing):
                 self._waker.wake()
                 self._changed.wait(0.1)
             if self._core.closed is None:  # we have ended it without a word to it
+                if not self._accepted:
+                    self._core.close()  # nobody waits for the handshake any more
                 self._core.receive_eof()
                 if self._ended is None:
                     self._take_events()

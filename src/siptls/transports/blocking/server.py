@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import threading
@@ -15,6 +16,8 @@ from siptls.errors import (
     SIPTLSError,
 )
 from siptls.journal import log as _log
+from siptls.keylog import open_keylog
+from siptls.metrics import Recorder
 from siptls.transports.admission import Admit, ask_blocking, check_admit
 from siptls.transports.blocking.connection import Closing, Connection, close_all
 from siptls.transports.blocking.timeouts import end_of, left
@@ -44,6 +47,7 @@ from siptls.wire.gate import IS_TRAFFIC
 from siptls.wire.hello import ALPN
 from siptls.wire.inforce import InForce
 from siptls.wire.limits import Limits, as_limits
+from siptls.wire.measures import as_measures
 from siptls.wire.message import Message
 from siptls.wire.telling import Address, OnRefused, address_of, shown
 from siptls.wire.traffic import Traffic
@@ -75,6 +79,8 @@ class _ServerTransport(Closing):
         authorize: bool = False,
         traffic: Traffic | None = None,
         admit: Admit | None = None,
+        metrics: Recorder | None,
+        keylog: str | os.PathLike[str] | None,
     ) -> None:
         require_one_handler(handler, on_message, "function")
         for name, callback in (
@@ -101,6 +107,8 @@ class _ServerTransport(Closing):
             resume,
             self.traffic,
             authorize,
+            as_measures(metrics),
+            open_keylog(keylog),
         )
         self._handler = handler
         self._on_message = on_message
@@ -111,12 +119,12 @@ class _ServerTransport(Closing):
         self._connections: set[Connection] = set()
         self._threads: set[threading.Thread] = set()
         self._ending: list[threading.Thread] = []  # done, but for the last of their steps
-        slots, name = min(
+        slots, self._least = min(
             (self._limits.max_threads, "max_threads"),
             (self._limits.max_connections, "max_connections"),
         )
         self._slots = threading.Semaphore(slots)
-        self._reached = f"Limits.{name}, {slots},"
+        self._most = slots
         self._crowd = Crowd(self._limits.max_per_address)
         self._handshakes = threading.Semaphore(self._limits.max_handshakes)
         self._closed = threading.Event()
@@ -261,7 +269,7 @@ class _ServerTransport(Closing):
         while True:
             poll.poll()
             if not self._slots.acquire(blocking=False):
-                self._teller.warn(FULL, self._reached)
+                self._teller.limit_reached(FULL, self._least, self._most, limit=self._least)
                 self._slots.acquire()
             if self._closed.is_set():
                 self._slots.release()
@@ -280,7 +288,13 @@ class _ServerTransport(Closing):
             with self._lock:
                 is_one_more = self._crowd.enter(address)
             if not is_one_more:
-                self._teller.warn(TOO_MANY, shown(address), self._limits.max_per_address)
+                self._teller.limit_reached(
+                    TOO_MANY,
+                    shown(address),
+                    self._limits.max_per_address,
+                    limit="max_per_address",
+                    address=address,
+                )
                 turn_away(sock)
                 self._slots.release()
                 continue
@@ -297,7 +311,12 @@ class _ServerTransport(Closing):
                 with self._lock:
                     self._crowd.leave(address)
                 self._slots.release()
-                self._teller.error("no thread for a connection from %s: %s", shown(address), error)
+                self._teller.error(
+                    "no thread for a connection from %s: %s",
+                    shown(address),
+                    error,
+                    address=address,
+                )
                 self._closed.wait(_ACCEPT_PAUSE)
 
     def _serve(self, sock: socket.socket, address: Address | None) -> None:
@@ -319,7 +338,7 @@ class _ServerTransport(Closing):
                 connection.close()
         except (OSError, SIPTLSError) as error:
             sock.close()
-            self._teller.warn(LOST, shown(address), error)
+            self._teller.lost(LOST, address, error)
         finally:
             with self._lock:
                 self._crowd.leave(address)
@@ -350,7 +369,9 @@ class _ServerTransport(Closing):
                 self._deliver(connection)
         except Exception as error:  # noqa: BLE001  whatever it is, it is the application's
             if error is not connection.closed and not _is_end(connection, error):
-                _log.exception("the handler of %r failed", connection)
+                _log.exception(
+                    "the handler of %r failed", connection, extra=connection.about("handler_failed")
+                )
 
     def _is_admitted(self, connection: Connection) -> bool:
         """Ask the application about the peer; what comes meanwhile waits."""
@@ -369,7 +390,11 @@ class _ServerTransport(Closing):
                 self._on_message(connection, message)
             except Exception as error:  # noqa: BLE001  whatever it is, it is the application's
                 if not _is_end(connection, error):
-                    _log.exception("on_message of %r failed", connection)
+                    _log.exception(
+                        "on_message of %r failed",
+                        connection,
+                        extra=connection.about("callback_failed"),
+                    )
 
 
 class TLSServerTransport(_ServerTransport):
@@ -389,6 +414,11 @@ class TLSServerTransport(_ServerTransport):
         resume: Whether a client that was here before may do with the short handshake of TLS 1.3.
             What it has shown is judged again each time, and only sessions made under the policy
             that is in force are resumed.
+        metrics: Records what happens: a `siptls.metrics.Recorder`, such as
+            ``siptls.metrics.Metrics()``. None records nothing.
+        keylog: A file to which the keys of all connections are appended (the SSLKEYLOGFILE format),
+            for Wireshark. Whoever reads it can read all that passes: leave it out, but to find a
+            fault. It is made with mode 600, and refused if others can read it.
 
     Raises:
         ConfigurationError: Neither a handler nor on_message, or both.
@@ -405,6 +435,8 @@ class TLSServerTransport(_ServerTransport):
         alpn: ALPN = ALPN.OFFER,
         keep_alive: float | None = None,
         resume: bool = False,
+        metrics: Recorder | None = None,
+        keylog: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(
             credential,
@@ -417,6 +449,8 @@ class TLSServerTransport(_ServerTransport):
             alpn=alpn,
             keep_alive=keep_alive,
             resume=resume,
+            metrics=metrics,
+            keylog=keylog,
         )
 
 
@@ -456,6 +490,11 @@ class MTLSServerTransport(_ServerTransport):
         admit: Asked about each peer whom the policy has accepted, before the application hears of
             it: a function, or a coroutine function, that gets the `Peer` and gives a `Decision`,
             such as `EdgeDiscovery`. It has ``Limits.handshake_timeout``.
+        metrics: Records what happens: a `siptls.metrics.Recorder`, such as
+            ``siptls.metrics.Metrics()``. None records nothing.
+        keylog: A file to which the keys of all connections are appended (the SSLKEYLOGFILE format),
+            for Wireshark. Whoever reads it can read all that passes: leave it out, but to find a
+            fault. It is made with mode 600, and refused if others can read it.
 
     Raises:
         ConfigurationError: No policy; or neither a handler nor on_message, or both.
@@ -478,6 +517,8 @@ class MTLSServerTransport(_ServerTransport):
         authorize: bool = False,
         traffic: Traffic | None = None,
         admit: Admit | None = None,
+        metrics: Recorder | None = None,
+        keylog: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(
             credential,
@@ -494,6 +535,8 @@ class MTLSServerTransport(_ServerTransport):
             authorize=authorize,
             traffic=traffic,
             admit=admit,
+            metrics=metrics,
+            keylog=keylog,
         )
 
 
