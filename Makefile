@@ -3,6 +3,7 @@
 # make check    lint, types, and the tests with coverage
 # make test-lowest   every test, with the lowest versions of the dependencies
 # make conformance   x509-limbo and NIST PKITS; SIPTLS_CONFORMANCE names the folder of the former
+# make neighbours   what make interop does first: the programs that its tests need, by apt-get, as root
 # make interop  the tests against six programs of others; as root it installs them by apt-get
 # make bench    speed, side by side with the alternative
 # make fuzz     bytes that find their own way, into each target for FUZZ_SECONDS (60)
@@ -10,7 +11,10 @@
 # make siege    what a good client notices while thousands of strangers besiege the server
 # make audit    known vulnerabilities of what siptls needs
 # make wheel    the wheel, in dist/; make test INSTALL=dist/siptls-*.whl tests it instead of the source
+# make release-check   builds what a release uploads, and tries it in a fresh environment; uploads nothing
 # make constraints   constraints.txt anew: the versions that are tested, the newest of today
+# make help     this
+# make clean    all that make has made, but for dist/
 #
 # Each makes what it needs in .venv. Another Python: make test PYTHON=python3.13. What is passed
 # on: make test ARGS="-k limits".
@@ -34,7 +38,7 @@ PACKAGE := $(VENV)/.package-$(VERSION)
 TOOLS := $(VENV)/.tools-$(VERSION)
 
 .PHONY: demo test check test-lowest conformance interop neighbours fuzz soak bench siege audit \
-	wheel constraints help clean
+	wheel release-check constraints help clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -103,6 +107,10 @@ audit: $(PACKAGE)
 wheel:
 	rm -rf dist
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+release-check: $(TOOLS)
+	$(PIP_INSTALL) --group release
+	$(BIN)/python .ci/release_check.py $(ARGS)
 
 constraints: NEWEST := $(VENV)-newest
 constraints:

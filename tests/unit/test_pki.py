@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from siptls import (
     Authority,
+    CertificateError,
     Code,
     ConfigurationError,
     Credential,
@@ -443,3 +445,57 @@ def test_one_name_is_no_list_of_names(which: str) -> None:
         ConfigurationError, match=f"{which}= is a list: write \\['lab.a.example'\\]"
     ):
         CertificateAuthority("CA", **{which: "lab.a.example"})  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------- a CA that was written before
+
+
+def written(ca: CertificateAuthority, *above: CertificateAuthority) -> bytes:
+    return pem(Credential([ca.certificate, *(one.certificate for one in above)], ca.key))
+
+
+def test_a_ca_is_read_and_goes_on_issuing() -> None:
+    root = CertificateAuthority("Contoso CA")
+    read = CertificateAuthority.from_pem(written(root))
+    assert (read.name, read.certificate) == ("Contoso CA", root.certificate)
+    issued = read.issue("sip:contoso.com")
+    assert code(root, issued) == "accepted"
+    assert len(issued.chain) == 1
+    assert issued.chain[0] != read.issue("sip:contoso.com").chain[0]  # it has no seed
+
+
+def test_an_intermediate_that_is_read_brings_what_is_between_along() -> None:
+    root = CertificateAuthority("Contoso CA")
+    middle = root.intermediate("Middle CA")
+    low = middle.intermediate("Low CA")
+    read = CertificateAuthority.from_pem(written(low, middle, root))
+    issued = read.issue("sip:contoso.com")
+    assert issued.chain[1:] == (low.certificate, middle.certificate)
+    assert code(root, issued) == "accepted"
+
+
+def test_what_is_read_must_be_a_ca() -> None:
+    with pytest.raises(CertificateError, match="is no CA's certificate: its basicConstraints lack"):
+        CertificateAuthority.from_pem(pem(CertificateAuthority("Contoso CA").issue("contoso.com")))
+    with pytest.raises(ConfigurationError, match="no file"):
+        CertificateAuthority.from_pem()
+
+
+def test_a_certificate_without_basic_constraints_is_no_cas() -> None:
+    ca = CertificateAuthority("Contoso CA")
+    now = dt.datetime.now(dt.UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Contoso")])
+    bare = x509.CertificateBuilder(name, name, ca.key.public_key(), 1, now - DAY, now + DAY)
+    signed = bare.sign(ca.key, hashes.SHA256())
+    with pytest.raises(CertificateError, match="is no CA's certificate"):
+        CertificateAuthority.from_pem(pem(Credential([signed], ca.key)))
+
+
+def test_a_ca_without_a_common_name_is_called_after_its_subject() -> None:
+    ca = CertificateAuthority("Contoso CA")
+    now = dt.datetime.now(dt.UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Contoso")])
+    bare = x509.CertificateBuilder(name, name, ca.key.public_key(), 1, now - DAY, now + DAY)
+    constraints = x509.BasicConstraints(ca=True, path_length=None)
+    signed = bare.add_extension(constraints, critical=True).sign(ca.key, hashes.SHA256())
+    assert "O=Contoso" in CertificateAuthority.from_pem(pem(Credential([signed], ca.key))).name

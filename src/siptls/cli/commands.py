@@ -12,6 +12,7 @@ from siptls.cli.exits import Exit
 from siptls.cli.explain import explain
 from siptls.cli.lint import lint
 from siptls.cli.map import draw
+from siptls.cli.pki import pki
 from siptls.errors import SIPTLSError
 
 __all__ = ["commands", "run"]
@@ -27,6 +28,7 @@ commands.add_command(check)
 commands.add_command(explain)
 commands.add_command(lint)
 commands.add_command(draw)
+commands.add_command(pki)
 
 
 class _Failed(click.ClickException):

@@ -21,10 +21,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
-from siptls.errors import ConfigurationError
+from siptls.errors import CertificateError, ConfigurationError
+from siptls.pem import Source
 from siptls.testing.statements import Extension, Hash, StatusName, make_crl, make_ocsp, period
 from siptls.trust.authority import Authority
 from siptls.trust.evidence import Evidence, Role
+from siptls.trust.fault import describe
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.purposes import KeyPurposes, purpose
 from siptls.trust.revocation import Revocation
@@ -103,6 +105,40 @@ class CertificateAuthority:
         self._sent_along: tuple[x509.Certificate, ...] = ()
         if issuer is not None:
             self._sent_along = (self.certificate, *issuer._sent_along)  # noqa: SLF001  its own kind
+
+    @classmethod
+    def from_pem(
+        cls, *sources: Source, password: str | bytes | None = None
+    ) -> CertificateAuthority:
+        """Read a CA that was written before: its certificate, its key, and the CAs above it.
+
+        Args:
+            sources: Paths of PEM files, or PEM text as bytes: one with all, or one for each.
+            password: Opens the key if it is encrypted.
+
+        Raises:
+            ConfigurationError: A file cannot be read, or there is none.
+            CertificateError: There is no key, or no certificate for it, or that is no CA's (RFC
+                5280 §4.2.1.9).
+        """
+        read = Credential.from_pem(*sources, password=password)
+        own = read.chain[0]
+        if not _is_ca(own):
+            raise CertificateError(
+                f"{describe(own)} is no CA's certificate: its basicConstraints lack cA; was the"
+                " file of a server or client given?"
+            )
+        ca = cls.__new__(cls)
+        names = own.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        ca.name = str(names[0].value) if names else describe(own)
+        ca._seed = None  # noqa: SLF001  its own kind
+        ca.key = read.key
+        ca.certificate = own
+        # A root is not sent along: whoever trusts it has it.
+        ca._sent_along = tuple(  # noqa: SLF001  its own kind
+            one for one in read.chain if one.subject != one.issuer
+        )
+        return ca
 
     def intermediate(self, name: str, **options: Any) -> CertificateAuthority:
         """Make a CA below this one. What it issues brings the certificates between along.
@@ -327,6 +363,14 @@ _CA_USAGE = x509.KeyUsage(
     encipher_only=False,
     decipher_only=False,
 )
+
+
+def _is_ca(certificate: x509.Certificate) -> bool:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+    return found.value.ca
 
 
 def _certificate(one: x509.Certificate | Credential) -> x509.Certificate:

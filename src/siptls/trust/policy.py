@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Coroutine, Hashable, Iterable
-from typing import NoReturn, Protocol, runtime_checkable
+from typing import NoReturn, Protocol, overload, runtime_checkable
 
 from attrs import evolve, field, frozen
 
@@ -270,6 +270,12 @@ class CombinableCondition(_NoTruth):
                 raise TypeError("write the policy first: policy & condition")
             return NotImplemented
         return AllOf((self, other))
+
+    @overload
+    def __rand__(self: Condition, other: TrustPolicy) -> Restricted: ...
+
+    @overload
+    def __rand__(self: Condition, other: Condition) -> AllOf: ...
 
     def __rand__(self: Condition, other: TrustPolicy | Condition) -> AllOf | Restricted:
         if isinstance(other, TrustPolicy):
