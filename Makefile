@@ -9,6 +9,7 @@
 # make fuzz     bytes that find their own way, into each target for FUZZ_SECONDS (60)
 # make soak     500 connections for 10 minutes, and what is left; CI has SOAK_SECONDS=60
 # make siege    what a good client notices while thousands of strangers besiege the server
+# make docs     the docs as a site, in docs/_build/html; a warning is an error
 # make audit    known vulnerabilities of what siptls needs
 # make wheel    the wheel, in dist/; make test INSTALL=dist/siptls-*.whl tests it instead of the source
 # make release-check   builds what a release uploads, and tries it in a fresh environment; uploads nothing
@@ -38,7 +39,7 @@ PACKAGE := $(VENV)/.package-$(VERSION)
 TOOLS := $(VENV)/.tools-$(VERSION)
 
 .PHONY: demo test check test-lowest conformance interop neighbours fuzz soak bench siege audit \
-	wheel release-check constraints help clean
+	docs wheel release-check constraints help clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -104,6 +105,12 @@ audit: $(PACKAGE)
 	$(PIP_INSTALL) --group audit
 	$(BIN)/python .ci/audit.py
 
+# Without what an earlier build has left; -n: a reference that leads nowhere is a warning.
+docs: $(PACKAGE)
+	$(PIP_INSTALL) --group docs
+	rm -rf docs/_build
+	$(BIN)/sphinx-build -n -W --keep-going --quiet -b html -d docs/_build/doctrees docs docs/_build/html
+
 wheel:
 	rm -rf dist
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
@@ -152,4 +159,4 @@ $(TOOLS): $(PACKAGE)
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-* .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-* .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis docs/_build

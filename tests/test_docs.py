@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import pkgutil
 import re
 import runpy
-import subprocess
-import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from attrs import asdict
+from pages import all_pages
 
+import siptls
+import siptls.metrics
+import siptls.sync
+import siptls.testing
 from siptls import (
     Alert,
     Authority,
@@ -27,11 +30,11 @@ from siptls import (
     TrustedServers,
     load_policy,
 )
-from siptls.testing import CertificateAuthority, evidence, pem
+from siptls.testing import CertificateAuthority, evidence
 from siptls.wire.verdict import alert_for
 
 ROOT = Path(__file__).parent.parent
-DOCS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
+API = ROOT / "docs" / "reference" / "api"
 
 
 def test_every_reason_code_is_listed_with_its_alert_in_order_of_rank() -> None:
@@ -78,99 +81,10 @@ def test_every_limit_is_listed_with_its_default() -> None:
 
 
 def test_every_link_leads_somewhere() -> None:
-    for page in DOCS:
+    for page in all_pages():
         text = page.read_text(encoding="utf-8")
         for link in re.findall(r"\]\((?!https?://)([^)#]+)", text):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
-
-
-HOW_TO = (ROOT / "docs" / "how-to").glob("*.md")
-TESTS = {
-    name: text
-    for page in HOW_TO
-    for name, text in re.findall(
-        r"```python\n# (test_\S+\.py)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL
-    )
-}
-
-
-@pytest.mark.parametrize("name", sorted(TESTS))
-def test_the_tests_in_the_how_tos_pass(name: str, tmp_path: Path) -> None:
-    """With the plugin's fixtures, as a user has them: in a process and a folder of their own."""
-    (tmp_path / name).write_text(TESTS[name], encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", name]
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False
-    )
-    assert done.returncode == 0, done.stdout
-    assert f"{TESTS[name].count('def test_')} passed" in done.stdout
-
-
-PROGRAMS = {
-    name: text
-    for page in (ROOT / "docs" / "how-to").glob("*.md")
-    for name, text in re.findall(
-        r"```python\n# (?!test_)(\S+\.py)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL
-    )
-}
-SAID = {
-    "streams.py": ["to ['contoso.com']", "from ['contoso.com'] b'hello\\n'"],
-    "threads.py": ["SIP/2.0 200 OK"],
-    # Those that are followed by what they print:
-    **{
-        name: said.splitlines()
-        for page in (ROOT / "docs" / "how-to").glob("*.md")
-        for name, said in re.findall(
-            r"```python\n# (?!test_)(\S+\.py)\n(?:(?!```).)*```\n\n```text\n(.*?)```",
-            page.read_text(encoding="utf-8"),
-            re.DOTALL,
-        )
-    },
-}
-DNS: dict[str, list[str] | str | None] = {
-    "_sips._tcp.contoso.com SRV": [
-        "20 0 5071 sip2.hosting.example.",
-        "10 0 5061 sip1.hosting.example.",
-    ],
-    "sip1.hosting.example AAAA": ["2001:db8::1"],
-    "sip1.hosting.example A": ["192.0.2.1"],
-    "sip2.hosting.example A": ["192.0.2.2"],
-}
-
-
-def run(folder: Path, name: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", name]
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=30, check=False
-    )
-
-
-async def run_with_dns(folder: Path, name: str) -> subprocess.CompletedProcess[str]:
-    """Its nameserver is at another port here, which is free."""
-    from dns_server import saying  # noqa: PLC0415  skips without dnspython
-
-    async with saying(DNS) as (server, _):
-        text = PROGRAMS[name].replace("5353", str(server.port))
-        (folder / name).write_text(text, encoding="utf-8")
-        return await asyncio.to_thread(run, folder, name)
-
-
-def without_digests(lines: list[str]) -> list[str]:
-    return sorted(re.sub(r"\b[0-9a-f]+…", "…", line) for line in lines)
-
-
-@pytest.mark.parametrize("name", sorted(PROGRAMS))
-def test_the_programs_in_the_how_tos_run(name: str, tmp_path: Path) -> None:
-    contoso = CertificateAuthority("Contoso CA", seed="docs")
-    (tmp_path / "contoso-ca.pem").write_bytes(contoso.pem)
-    (tmp_path / "contoso.pem").write_bytes(pem(contoso.issue("sip:contoso.com")))
-    (tmp_path / name).write_text(PROGRAMS[name], encoding="utf-8")
-    if "DNSResolver" in PROGRAMS[name]:
-        done = asyncio.run(run_with_dns(tmp_path, name))
-    else:
-        done = run(tmp_path, name)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert without_digests(done.stdout.splitlines()) == without_digests(SAID[name])
 
 
 def test_the_policy_file_in_the_docs_is_what_it_is_said_to_be(tmp_path: Path) -> None:
@@ -187,6 +101,36 @@ def test_the_policy_file_in_the_docs_is_what_it_is_said_to_be(tmp_path: Path) ->
         Partner(["woodgrove.example"], Authority.public(), names=NameRules.RFC9525),
     ]
     assert load_policy(file) == (ours | Federation(partners)) & Blocked(["evil.example"])
+
+
+# ---------------------------------------------------------------- the reference
+
+
+@pytest.mark.parametrize(
+    "module",
+    [siptls, siptls.metrics, siptls.sync, siptls.testing],
+    ids=lambda module: module.__name__,
+)
+def test_every_public_name_is_in_the_reference_once_and_no_other(module: ModuleType) -> None:
+    directive = r"\.\. (?:currentmodule:: (\S+)|auto(?:class|exception|function|data):: (\w+))"
+    told: list[str] = []
+    for page in sorted(API.glob("*.md")):
+        here = ""
+        for current, name in re.findall(directive, page.read_text(encoding="utf-8")):
+            here = current or here
+            if name and here == module.__name__:
+                told.append(name)
+    assert sorted(told) == sorted(module.__all__)
+
+
+@pytest.mark.parametrize("wing", ["trust", "wire"])
+def test_the_map_in_the_design_has_every_module_of_a_wing(wing: str) -> None:
+    page = (ROOT / "docs" / "explanation" / "design.md").read_text(encoding="utf-8")
+    rows = re.search(rf"(?m)^  {wing}/ .*\n((?:    .*\n)+)", page)
+    assert rows is not None
+    told = re.findall(r"(?m)^    (\w+) ", rows[1])
+    written = [path.stem for path in (Path(siptls.__file__).parent / wing).glob("[!_]*.py")]
+    assert sorted(told) == sorted(written)
 
 
 # ---------------------------------------------------------------- what is promised is tested

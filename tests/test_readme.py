@@ -1,8 +1,7 @@
-"""The programs in the README are run as they stand there."""
+"""The server and the client in the README, together; that each block runs is test_pages.py's."""
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from pages import ROOT, read_blocks
 from ports import free_port
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-PROGRAMS: dict[str, str] = dict(re.findall(r"```python\n# (\S+\.py)\n(.*?)```", README, re.DOTALL))
+BLOCKS = read_blocks(ROOT / "README.md")
+PROGRAMS = {block.name: block.text for block in BLOCKS if block.language == "python"}
 
 
 @pytest.fixture
@@ -71,19 +71,3 @@ def test_the_server_explains_whom_it_refuses(folder: Path) -> None:
         with pytest.raises(AssertionError, match=r"unknown_ca|decrypt_error|bad_certificate"):
             run(folder, "client.py")
     assert served[0].startswith("refused: path.")
-
-
-def test_the_policy_test_passes(folder: Path) -> None:
-    namespace: dict[str, object] = {}
-    exec((folder / "test_policy.py").read_text(encoding="utf-8"), namespace)
-    tests = [value for name, value in namespace.items() if name.startswith("test_")]
-    assert len(tests) == 2
-    for test in tests:
-        assert callable(test)
-        test()
-
-
-def test_the_two_commands_are_targets_of_make() -> None:
-    makefile = (Path(__file__).parent.parent / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"^\$ make (\S+)", README, re.MULTILINE):
-        assert f"\n{target}: " in makefile

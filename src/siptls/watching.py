@@ -60,10 +60,6 @@ class Watch:
 
     `watch` makes one. As a context manager it looks at the files in a thread of its own; without
     one, call `check`.
-
-    Attributes:
-        credential: The last good one; None if none is watched.
-        policy: The last good one; None if none is watched.
     """
 
     def __init__(  # noqa: PLR0913  as many as `watch` has
@@ -92,12 +88,12 @@ class Watch:
 
     @property
     def credential(self) -> Credential | None:
-        """The last good credential."""
+        """The last good credential; None if none is watched."""
         return None if self._credential is None else self._credential.value
 
     @property
     def policy(self) -> TrustPolicy | None:
-        """The last good policy, as ``combine`` has made it."""
+        """The last good policy, as ``combine`` has made it; None if none is watched."""
         return None if self._policy is None else self._policy.value
 
     @property

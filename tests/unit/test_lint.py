@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from trust_map import REFERENCE, write
+from trust_map import write
 
 pytest.importorskip("rich", reason="the command line needs the extra cli")
 pytest.importorskip("click", reason="the command line needs the extra cli")
@@ -85,21 +85,6 @@ def test_a_policy_that_blocks_nobody_and_has_no_ca_of_ours_is_shown_too(
         "│       no CA of ours in this policy",
         "└── public CAs (they issue to anybody) may vouch for",
     ]
-
-
-def test_what_the_docs_show_is_what_is_printed(
-    policy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pages = [page.read_text(encoding="utf-8") for page in sorted(REFERENCE.glob("*.md"))]
-    (shown,) = (
-        part.partition("\n")
-        for page in pages
-        for part in page.split("$ siptls lint ")[1:]
-        if part.startswith("policy.toml --at ")
-    )
-    arguments, _, rest = shown
-    assert run(*arguments.split(), monkeypatch=monkeypatch) == 1
-    assert capsys.readouterr().out == rest.partition("$ echo $?\n1\n")[0]
 
 
 def test_it_prints_the_same_each_time(

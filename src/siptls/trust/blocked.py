@@ -59,7 +59,7 @@ class Blocked(CombinableCondition):
 
     @property
     def remembered_under(self) -> Hashable | None:
-        """See `policy.remembered_under`."""
+        """Under what its decisions may be remembered: see `TrustPolicy`."""
         return ()
 
     def check(self, peer: Peer, evidence: Evidence, /) -> Decision:

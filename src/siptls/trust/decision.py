@@ -61,7 +61,6 @@ class Peer:
 
     Attributes:
         names: The believed names, sorted.
-        trust: The firmest ground on which any of them is believed.
         chain: The proven path, leaf first, trust anchor last; a pinned certificate alone.
         expires: The earliest end of anything that this trust rests on; aware.
         users: Users whom the certificate names (``sip:alice@contoso.com`` gives

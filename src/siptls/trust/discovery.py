@@ -77,7 +77,7 @@ class Discovery(Combinable):
 
     @property
     def remembered_under(self) -> Hashable | None:
-        """See `policy.remembered_under`."""
+        """Under what its decisions may be remembered: see `TrustPolicy`."""
         return all_remembered_under(self._asked)
 
     def evaluate(self, evidence: Evidence, /) -> Decision:

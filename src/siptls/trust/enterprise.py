@@ -48,7 +48,7 @@ class Enterprise(Combinable):
 
     @property
     def remembered_under(self) -> Hashable | None:
-        """See `policy.remembered_under`."""
+        """Under what its decisions may be remembered: see `TrustPolicy`."""
         return remembered_under(self.authority)
 
     def evaluate(self, evidence: Evidence, /) -> Decision:
@@ -126,7 +126,7 @@ class TrustedServers(CombinableCondition):
 
     @property
     def remembered_under(self) -> Hashable | None:
-        """See `policy.remembered_under`."""
+        """Under what its decisions may be remembered: see `TrustPolicy`."""
         return ()
 
     def check(self, peer: Peer, evidence: Evidence, /) -> Decision:

@@ -27,7 +27,8 @@ class Fault:
 
     Attributes:
         code: The reason code.
-        about: What the rule was applied to: mostly a certificate, as `describe` names it.
+        about: What the rule was applied to: mostly a certificate, with its
+            subject, serial number and the start of its SHA-256.
         found: What was found, as the rest of a sentence: ``"has an RSA key of 1024 bits"``.
         expected: What was expected, as a thing: ``"at least 2048 bits"``.
         rule: Where the rule stands: an RFC with its section, or a policy; empty for a matter of

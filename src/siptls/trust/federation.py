@@ -89,7 +89,7 @@ class Partner(Combinable):
 
     @property
     def remembered_under(self) -> Hashable | None:
-        """See `policy.remembered_under`."""
+        """Under what its decisions may be remembered: see `TrustPolicy`."""
         return remembered_under(self.authority)
 
     def evaluate(self, evidence: Evidence, /) -> Decision:
@@ -259,7 +259,7 @@ class Federation(Combinable):
 
     @property
     def remembered_under(self) -> Hashable | None:
-        """See `policy.remembered_under`."""
+        """Under what its decisions may be remembered: see `TrustPolicy`."""
         return all_remembered_under(self._changing)
 
     @cached_property

@@ -117,7 +117,7 @@ class Pinned(Combinable):
 
     @property
     def remembered_under(self) -> Hashable | None:
-        """See `policy.remembered_under`."""
+        """Under what its decisions may be remembered: see `TrustPolicy`."""
         return ()
 
     def evaluate(self, evidence: Evidence, /) -> Decision:

@@ -51,7 +51,13 @@ _DECIDING = frozenset({"evaluate", "check", "verify"})
 
 @runtime_checkable
 class TrustPolicy(Protocol):
-    """Decides whom to believe: any object with this method is a policy."""
+    """Decides whom to believe: any object with this method is a policy.
+
+    It may have two attributes besides. ``authorities`` are those that it asks, which
+    `PolicySSLContext.server` needs. ``remembered_under`` is a hashable that is another one as soon
+    as the same evidence might be judged otherwise; transports remember acceptances under it, and
+    those of a policy without it never.
+    """
 
     def evaluate(self, evidence: Evidence, /) -> Decision:
         """Decide about a peer from the evidence alone: no clock, no network, no files."""

@@ -40,7 +40,7 @@ class AnyDomain(Combinable):
 
     @property
     def remembered_under(self) -> Hashable | None:
-        """See `policy.remembered_under`."""
+        """Under what its decisions may be remembered: see `TrustPolicy`."""
         return remembered_under(self.authority)
 
     def evaluate(self, evidence: Evidence, /) -> Decision:

@@ -11,7 +11,7 @@ __all__ = ["PeerRefusedError", "TrustLostError"]
 
 
 class PeerRefusedError(HandshakeError, ssl.SSLCertVerificationError):
-    """Our policy refused the peer. `decision` says why; ``decision.explain()`` tells all of it.
+    """Our policy refused the peer. ``decision`` says why; ``decision.explain()`` tells all of it.
 
     It is an `ssl.SSLCertVerificationError` as well, so that code written for `ssl` treats it as
     what it is.

@@ -44,7 +44,7 @@ _MAX_TOLD = 4
 class RevocationMode(StrEnum):
     """What follows if it is not known whether a certificate is revoked.
 
-    One that is known to be revoked is refused under `REQUIRE` and `SOFT`.
+    One that is known to be revoked is refused under ``REQUIRE`` and ``SOFT``.
     """
 
     REQUIRE = "require"
@@ -153,7 +153,7 @@ class Revocation:
     """How an `Authority` finds out whether what it vouches for is revoked.
 
     A leaf that promises a stapled response (RFC 7633, *must-staple*) is refused without a good one
-    if it is that of a server, under `REQUIRE` and `SOFT`.
+    if it is that of a server, under ``REQUIRE`` and ``SOFT``.
 
     Args:
         crls: CRLs, each as DER, or as PEM, of which one text may hold several; no delta CRL and no
@@ -184,7 +184,8 @@ class Revocation:
         """Look up the certificates of a proven path, leaf first, the anchor last.
 
         Returns:
-            `Standing`, or a fault with the code ``path.revoked`` or ``path.revocation-unknown``.
+            That none is known to be revoked, and until when; or a fault with the code
+            ``path.revoked`` or ``path.revocation-unknown``.
         """
         if self.mode is RevocationMode.OFF:
             return Standing()

@@ -62,7 +62,7 @@ class Limits:
         handshake_workers: Threads in which a transport takes the steps of handshakes; None takes
             them in the event loop, one in each of its turns. For machines with cores to spare.
         max_threads: Connections that a server of ``siptls.sync`` holds at once: each has a thread.
-        write_buffer: Bytes not yet taken by the kernel above which `send` waits.
+        write_buffer: Bytes not yet taken by the kernel above which `Connection.send` waits.
         read_buffer: Bytes of messages not yet received by the application above which the
             connection stops reading.
         log_rate: Lines in a second, on average, that a server logs about strangers: peers that have

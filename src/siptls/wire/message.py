@@ -219,7 +219,7 @@ class Message:
                 told in a Warning header field (RFC 3261 §20.43).
 
         Returns:
-            The response; None for what nothing answers: an ACK, and a response.
+            The response. None for an ACK and for a response, which nothing answers.
         """
         if not self.expects_reply:
             return None

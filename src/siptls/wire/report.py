@@ -86,7 +86,7 @@ class PeerReport:
         more_domains: How often it spoke for a domain for which there was no more room.
         connections: Those that are alive.
         messages: Messages that it sent, and that were delivered.
-        messages_per_second: The same for about the last minute; see `Account.rate`.
+        messages_per_second: The same for about the last minute.
         uris: Different request-URIs that it asked for, without those that were refused.
         succeeded: Its requests that were answered with 2xx or 3xx.
         failed: Those that were answered with 4xx to 6xx, without challenges and cancelled ones.

@@ -160,6 +160,7 @@ class TLSClientTransport(Closing):
 
         The addresses of a host are raced (RFC 8305); if the handshake fails with the one that
         connects first, the others are tried. It all takes no longer than ``Limits.reach_timeout``.
+        ``.attempts`` of an error has one entry for each address that was tried.
 
         Args:
             target: Whom we expect: ``"sip:alice@contoso.com"``, ``"contoso.com"``, or a
@@ -178,14 +179,12 @@ class TLSClientTransport(Closing):
         Raises:
             ConfigurationError: The target is no name, or the arguments contradict each other.
             PeerRefusedError: The policy refused the server; ``.decision`` tells why.
-            RefusedByPeerError: The server refused us. With TLS 1.3 the connection's `receive`
-                raises it instead.
+            RefusedByPeerError: The server refused us. With TLS 1.3 `Connection.receive` raises
+                it instead.
             HandshakeTimeout: The handshake did not end in time.
             HandshakeError: The handshake failed for another reason.
             ConnectionClosedError: No address could be reached.
             ResolutionError: There is no address, or no answer in time.
-
-            ``.attempts`` of the error has one entry for each address that was tried.
         """
         if sock is not None:
             with closing_if_it_fails(sock):
