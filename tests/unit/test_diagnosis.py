@@ -6,6 +6,7 @@ import datetime as dt
 
 import pytest
 from certificates import (
+    ECDSA_SHA256,
     NOW,
     SECOND,
     YEAR,
@@ -21,6 +22,7 @@ from certificates import (
 )
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from paths import NAME, certificates, path, refusal, trusting
 
 from siptls import Authority, Code
@@ -111,6 +113,14 @@ def test_a_signature_by_a_key_of_another_kind_is_refused(root: Made) -> None:
         ed25519.Ed25519PrivateKey.generate(),
     ):
         assert refusal(trusting(make_ca("Root", key=key)), leaf)[0] is Code.PATH_SIGNATURE
+
+
+def test_a_signature_by_what_nobody_knows_is_refused(root: Made) -> None:
+    leaf = make_leaf(root, NAME)
+    der = leaf.certificate.public_bytes(Encoding.DER)
+    unknown = der.replace(ECDSA_SHA256, ECDSA_SHA256[:-1] + b"\x7f")
+    strange = Made(x509.load_der_x509_certificate(unknown), leaf.key)
+    assert refusal(trusting(root), strange)[0] is Code.PATH_SIGNATURE
 
 
 def test_a_signature_with_sha1_proves_nothing_and_is_told_as_such(root: Made) -> None:

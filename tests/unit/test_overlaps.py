@@ -102,7 +102,10 @@ FEDERATION = Federation([partner("fabrikam.com"), partner("litware.com", LITWARE
             id="edge-elsewhere",
         ),
         pytest.param(
-            ours() & Blocked(["edge.contoso.com"]), ["warning server.blocked"], id="server-blocked"
+            ours(condition=TrustedServers(["edge.contoso.com", "pool.contoso.com"]))
+            & Blocked(["edge.contoso.com"]),
+            ["warning server.blocked"],
+            id="server-blocked",
         ),
         pytest.param(relaying("fabrikam.com") | FEDERATION, [], id="relay"),
         pytest.param(relaying("emea.fabrikam.com", "*") | FEDERATION, [], id="relay-below"),
