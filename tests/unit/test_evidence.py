@@ -244,11 +244,16 @@ def malformed(root: Made) -> dict[str, x509.Certificate]:
             make("leaf", root, *TWO), b"\x06\x03\x2a\x03\x05", b"\x06\x03\x2a\x03\x04"
         ),
         "bits": altered(make("leaf", root), b"\x0c\x04leaf", b"\x03\x04leaf"),
+        "date": altered(
+            make("leaf", root, not_after=dt.datetime(9999, 1, 1, tzinfo=dt.UTC)),
+            b"99990101000000Z",
+            b"00000101000000Z",
+        ),
     }
 
 
 @pytest.mark.parametrize(
-    "what", ["extension", "subject", "issuer", "curve", "kind of name", "twice", "bits"]
+    "what", ["extension", "subject", "issuer", "curve", "kind of name", "twice", "bits", "date"]
 )
 @pytest.mark.parametrize("position", [0, 1])
 def test_a_certificate_that_cannot_be_decoded_is_malformed(
@@ -289,3 +294,10 @@ def test_what_cannot_be_decoded_can_be_explained(root: Made, what: str) -> None:
 def test_a_role_is_client_or_server() -> None:
     with pytest.raises(ConfigurationError, match="'server' or 'client'"):
         Evidence([], "proxy", now=NOW)
+
+
+def test_a_date_that_cannot_be_decoded_is_none(root: Made) -> None:
+    """There is no year 0, and X.690 lets one be written."""
+    decision = Decision.refuse(Code.PATH_LIMIT, "x", evidence=show(malformed(root)["date"]))
+    [shown] = decision.to_dict()["evidence"]["chain"]
+    assert (shown["not_before"], shown["not_after"]) == (None, None)

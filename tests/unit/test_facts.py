@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from certificates import NOW, SECOND, YEAR, make, make_ca, purposes
+from certificates import NOW, SECOND, YEAR, altered, make, make_ca, purposes
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -74,3 +74,15 @@ def test_an_issuer_that_cannot_be_decoded_is_told_so() -> None:
     certificate: Any = Broken()
     assert Facts(certificate, NOW).issuer == "(name that cannot be decoded)"
     assert not Facts(certificate, NOW).is_self_signed
+
+
+def test_dates_that_cannot_be_decoded_are_no_failure() -> None:
+    """There is no year 0, and X.690 lets one be written."""
+    made = make("leaf", CA, not_after=dt.datetime(9999, 1, 1, tzinfo=dt.UTC))
+    facts = Facts(altered(made, b"99990101000000Z", b"00000101000000Z"), NOW)
+    assert facts.validity is None
+    assert facts.days is None
+    assert facts.has_begun
+    assert not facts.has_ended
+    told = facts.to_dict()
+    assert (told["not_before"], told["not_after"], told["days"]) == (None, None, None)

@@ -46,11 +46,13 @@ def read_chain(file: Path) -> list[x509.Certificate]:
             raise CertificateError(f"{name} has no certificate; give the peer's own first")
         return chain
     try:
-        return [x509.load_der_x509_certificate(data)]
+        certificate = x509.load_der_x509_certificate(data)
+        certificate.not_valid_before_utc, certificate.not_valid_after_utc  # noqa: B018  may raise
     except Exception as error:  # cryptography raises at least five kinds
         raise CertificateError(
             f"{name} is no certificate, neither in PEM form nor in DER ({error})"
         ) from error
+    return [certificate]
 
 
 @click.command("explain")

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import frozen
 from cryptography import x509
 
-from siptls.trust.fault import describe
+from siptls.trust.fault import describe, validity
 from siptls.trust.names import printable
 from siptls.trust.plain import certificate_dict
 from siptls.trust.purposes import purposes_of
@@ -60,19 +60,24 @@ class Facts:
             return None
 
     @property
-    def days(self) -> int:
-        """Whole days from now until its notAfter; negative once that has passed."""
-        return days_until(self.certificate.not_valid_after_utc, self.now)
+    def validity(self) -> tuple[datetime, datetime] | None:
+        """Its notBefore and notAfter; None if they cannot be decoded."""
+        return validity(self.certificate)
+
+    @property
+    def days(self) -> int | None:
+        """Whole days from now until its notAfter; negative once that has passed; None without."""
+        return None if self.validity is None else days_until(self.validity[1], self.now)
 
     @property
     def has_ended(self) -> bool:
         """Whether its notAfter has passed."""
-        return self.certificate.not_valid_after_utc < self.now
+        return self.validity is not None and self.validity[1] < self.now
 
     @property
     def has_begun(self) -> bool:
         """Whether its notBefore has come."""
-        return self.certificate.not_valid_before_utc <= self.now
+        return self.validity is None or self.validity[0] <= self.now
 
     def to_dict(self) -> dict[str, Any]:
         """Give them as plain data; see ``docs/reference/check-schema.md``."""

@@ -136,8 +136,9 @@ class Judged:
         if self.evidence is None or self.evidence.leaf is None:
             return None
         peer = self.decision.peer
-        when = self.evidence.leaf.not_valid_after_utc if peer is None else peer.expires
-        return days_until(when, self.evidence.now)
+        if peer is None:
+            return Facts(self.evidence.leaf, self.evidence.now).days
+        return days_until(peer.expires, self.evidence.now)
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as plain data; see ``docs/reference/check-schema.md``."""

@@ -119,21 +119,25 @@ class Printout:
 
     def _certificate(self, label: str, one: Facts) -> None:
         purposes = "any purpose" if one.purposes is None else listed(one.purposes) or "no purpose"
-        left = f"{one.days} days left" if one.days >= 0 else f"ended {-one.days} days ago"
-        begin, end = (
-            when.date().isoformat()
-            for when in (one.certificate.not_valid_before_utc, one.certificate.not_valid_after_utc)
-        )
         self._line(f"    {label:<{_LABEL}}{one.description}")
         indent = " " * (4 + _LABEL)
         self._line(f"{indent}issued by {'itself' if one.is_self_signed else one.issuer}")
-        self._line(f"{indent}from {begin} to {end}, {left}; for {purposes}")
+        self._line(f"{indent}{_term(one)}; for {purposes}")
 
     def _fact(self, label: str, text: str) -> None:
         self._line(f"  {label:<{_LABEL}} {text}")
 
     def _line(self, text: str, style: str = "") -> None:
         self._console.print(Text(printable(text, _MAX_LINE), style=style))
+
+
+def _term(one: Facts) -> str:
+    """Tell from when to when a certificate is valid."""
+    if one.validity is None or one.days is None:
+        return "from and to dates that cannot be decoded"
+    begin, end = (when.date().isoformat() for when in one.validity)
+    left = f"{one.days} days left" if one.days >= 0 else f"ended {-one.days} days ago"
+    return f"from {begin} to {end}, {left}"
 
 
 def _told(row: NameRow, *, several: bool) -> str:

@@ -172,6 +172,8 @@ class Evidence:
             certificate.extensions  # noqa: B018
             certificate.subject  # noqa: B018
             certificate.issuer  # noqa: B018
+            certificate.not_valid_before_utc  # noqa: B018  a year 0 is none
+            certificate.not_valid_after_utc  # noqa: B018
             if fault := key_limit_fault(certificate):
                 return fault
         count = len(self.presented.names)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from datetime import datetime
 
 from attrs import frozen
 from cryptography import x509
@@ -18,7 +19,7 @@ from siptls.trust.names import printable
 
 _SHORT = 8  # hexadecimal digits of a serial number, which may have 40
 
-__all__ = ["Fault", "describe", "describe_all", "serial_number"]
+__all__ = ["Fault", "describe", "describe_all", "serial_number", "validity"]
 
 
 @frozen
@@ -62,6 +63,14 @@ def describe(certificate: x509.Certificate) -> str:
 def describe_all(chain: Iterable[x509.Certificate]) -> str:
     """Name certificates for a repr: their own fails where one of them cannot be decoded."""
     return f"[{', '.join(describe(certificate) for certificate in chain)}]"
+
+
+def validity(certificate: x509.Certificate) -> tuple[datetime, datetime] | None:
+    """Give notBefore and notAfter; None if they cannot be decoded, as a year 0 cannot."""
+    try:
+        return certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    except ValueError:
+        return None
 
 
 def serial_number(certificate: x509.Certificate) -> int:

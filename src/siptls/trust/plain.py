@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from siptls.trust.evidence import Evidence
-from siptls.trust.fault import Fault, describe, serial_number
+from siptls.trust.fault import Fault, describe, serial_number, validity
 from siptls.trust.names import printable
 
 __all__ = ["as_line", "certificate_dict", "evidence_dict", "fault_dict", "shown_names"]
@@ -46,12 +46,13 @@ def shown_names(evidence: Evidence) -> list[str]:
 
 def certificate_dict(certificate: x509.Certificate) -> dict[str, Any]:
     """Give a certificate: what tells it from others, not all of it."""
+    begin, end = validity(certificate) or (None, None)
     return {
         "description": describe(certificate),
         "serial": f"{serial_number(certificate):x}",
         "sha256": hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest(),
-        "not_before": certificate.not_valid_before_utc.isoformat(),
-        "not_after": certificate.not_valid_after_utc.isoformat(),
+        "not_before": None if begin is None else begin.isoformat(),
+        "not_after": None if end is None else end.isoformat(),
     }
 
 
