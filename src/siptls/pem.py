@@ -38,6 +38,7 @@ _KEY = re.compile(
 _DER = (b"\x30\x81", b"\x30\x82", b"\x30\x83")
 # Bytes: a CRL of a large CA has some millions.
 _MAX_FILE = 1 << 27
+_PIECE = 1 << 20
 _BEGIN_KEY = re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----")
 
 
@@ -104,7 +105,21 @@ def _read(path: str) -> bytes:
         raise ValueError("it is no regular file")
     if found.st_size > _MAX_FILE:
         raise ValueError(f"it has {found.st_size} bytes, and {_MAX_FILE} are the most")
-    return Path(path).read_bytes()
+    data = bytearray()
+    # Unbuffered: what has nothing to give, such as a log of the kernel, says so with None.
+    with open(path, "rb", buffering=0, opener=_without_waiting) as file:
+        while piece := file.read(_PIECE):
+            data += piece
+            if len(data) > _MAX_FILE:  # its size may be told as 0
+                raise ValueError(f"it has more than {_MAX_FILE} bytes")
+    if piece is None:
+        raise ValueError("it has nothing to read, and may never have")
+    return bytes(data)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open what may have become a pipe meanwhile."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _digest(data: bytes) -> str:
@@ -130,12 +145,19 @@ def certificates(name: str, data: bytes) -> list[x509.Certificate]:
     if b"-----BEGIN CERTIFICATE-----" not in data:
         return []
     try:
-        return x509.load_pem_x509_certificates(data)
+        return [_dated(one) for one in x509.load_pem_x509_certificates(data)]
     except Exception as error:  # cryptography raises at least five kinds
         raise CertificateError(
             f"{name} has a certificate that cannot be read ({error}); is the file cut off or"
             " edited?"
         ) from error
+
+
+def _dated(certificate: x509.Certificate) -> x509.Certificate:
+    """Give a certificate back if its dates can be decoded: a year 0, or 29 February, may not be."""
+    certificate.not_valid_before_utc  # noqa: B018
+    certificate.not_valid_after_utc  # noqa: B018
+    return certificate
 
 
 def private_keys(name: str, data: bytes, password: bytes | None) -> list[PrivateKeyTypes]:

@@ -318,3 +318,35 @@ def test_a_file_of_any_size_is_not_read_whole(tmp_path: Path) -> None:
         file.truncate((1 << 27) + 1)  # it takes no room on the disk
     with pytest.raises(ConfigurationError, match="134217728 are the most"):
         pem.read(large)
+
+
+def test_what_becomes_a_pipe_while_it_is_looked_at_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is a log of the kernel, which is a regular file, and gives nothing."""
+    pipe, file = tmp_path / "pipe.pem", tmp_path / "file.pem"
+    os.mkfifo(pipe)
+    file.touch()
+    found = file.stat()
+    monkeypatch.setattr(Path, "stat", lambda *_, **__: found)
+    writer = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        with pytest.raises(ConfigurationError, match="nothing to read"):
+            pem.read(pipe)
+    finally:
+        os.close(writer)
+
+
+def test_a_file_whose_size_is_told_as_less_is_not_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file.pem"
+    file.write_bytes(bytes(20))
+    monkeypatch.setattr(pem, "_PIECE", 8)
+    assert pem.read(file)[1] == bytes(20)
+    found = file.stat()
+    monkeypatch.setattr(pem, "_MAX_FILE", 20)
+    file.write_bytes(bytes(21))
+    monkeypatch.setattr(Path, "stat", lambda *_, **__: found)
+    with pytest.raises(ConfigurationError, match="more than 20 bytes"):
+        pem.read(file)
