@@ -31,6 +31,7 @@ from siptls import (
     RefusedByPeerError,
     ResolutionError,
     Role,
+    TrustLostError,
 )
 from siptls.cli.conclusion import BY_PEER, NETWORK, conclude, conclude_judged
 from siptls.cli.examination import Step, Visit
@@ -273,3 +274,12 @@ def test_as_plain_data() -> None:
         "sentence": "contoso.com is believed by the word of Contoso CA (enterprise), 10 days left;"
         " it answers OPTIONS with 200",
     }
+
+
+def test_whom_we_trust_no_more_before_it_has_answered_is_refused_by_us() -> None:
+    """It is not the peer that has closed."""
+    lost = visit(TrustLostError(BAD.decision), tls=TLS13, judged=GOOD)
+    found = conclude(examination([lost]))
+    assert (found.exit, found.code) == (Exit.REFUSED, "name.mismatch")
+    assert BAD.decision.reason in found.line
+    assert "closed the connection" not in found.line

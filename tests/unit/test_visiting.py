@@ -18,6 +18,7 @@ from siptls import (
     ConnectionClosedError,
     Enterprise,
     Evidence,
+    FramingError,
     ResolutionError,
     SystemResolver,
 )
@@ -167,3 +168,53 @@ async def test_over_ipv6_it_goes_as_well() -> None:
         found = await examine(enquiry(place=("::1", server.transport.addresses[0][1])))
     assert found.visits[0].is_trusted
     assert found.visits[0].where.startswith("::1 port ")
+
+
+async def test_who_only_tries_has_not_answered() -> None:
+    """What comes after a provisional response may still be the end of all trust."""
+
+    async def try_and_break(connection: Any) -> None:
+        request = await connection.receive()
+        await connection.send(request.reply(100, "Trying"))
+        await connection.send(b"OPTIONS sip:contoso.com SIP/2.0\r\nContent-Length: x\r\n\r\n")
+        await connection.wait_closed()
+
+    async with serving(try_and_break) as server:
+        found = await examine(enquiry(place=(server.place["host"], server.place["port"])))
+    [visit] = found.visits
+    assert visit.reply is not None
+    assert visit.reply.status == 100
+    assert isinstance(visit.error, FramingError)
+    assert not visit.is_trusted
+
+
+async def test_who_never_stops_sending_is_left_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there at once is read without a turn of the loop, and so no time would end."""
+    loop = asyncio.get_running_loop()
+    too_late = asyncio.Event()
+    receive = loop.sock_recv
+
+    async def flood(sock: socket.socket, size: int) -> bytes:
+        if not leaving:
+            return await receive(sock, size)
+        if loop.time() > leaving[0] + 5:
+            too_late.set()
+            return b""
+        return b"x"
+
+    leaving: list[float] = []
+    shut = socket.socket.shutdown
+
+    def leave(sock: socket.socket, how: int) -> None:
+        leaving.append(loop.time())
+        shut(sock, how)
+
+    async with serving() as server:
+        monkeypatch.setattr(loop, "sock_recv", flood)
+        monkeypatch.setattr(socket.socket, "shutdown", leave)
+        place = (server.place["host"], server.place["port"])
+        found = await examine(enquiry(place=place, timeout=0.2))
+        monkeypatch.undo()
+    assert leaving
+    assert not too_late.is_set()
+    assert found.visits[0].is_trusted

@@ -24,6 +24,7 @@ from siptls.trust.codes import Code
 from siptls.trust.decision import Decision
 from siptls.trust.names import ReferenceIdentity, listed, printable
 from siptls.trust.plain import as_line
+from siptls.trust.refusal import TrustLostError
 
 __all__ = ["BY_PEER", "NETWORK", "Conclusion", "conclude", "conclude_judged"]
 
@@ -123,6 +124,9 @@ def _of_visit(found: Examination, visit: Visit) -> Conclusion:
         return _refused(judged)
     if judged is not None and visit.is_trusted:
         return _trusted(found, visit, judged)
+    if isinstance(visit.error, TrustLostError):
+        lost = visit.error.decision
+        return Conclusion(Exit.REFUSED, str(lost.code), _with_advice(lost.reason, lost))
     if isinstance(visit.error, RefusedByPeerError):
         return _refused_by_peer(found, visit, visit.error)
     if isinstance(visit.error, ConnectionClosedError) and judged is not None:

@@ -231,11 +231,12 @@ class _Visiting:
             return self._done("options", started, error=failed)
         while core.closed is None and not self._is_answered and self._loop.time() < until:
             self._note(await self._turn(sock, core, until), request)
+        # Who has only said that it is trying may still refuse us, or be trusted no more.
+        if core.closed is not None and not self._is_answered:
+            return self._done("options", started, error=core.closed)
         if self._reply is not None:
             self._done("options", started, str(self._reply))
             return None
-        if core.closed is not None:
-            return self._done("options", started, error=core.closed)
         self._done("options", started, f"no answer within {self._enquiry.timeout:g} s")
         return None
 
@@ -259,6 +260,7 @@ class _Visiting:
     ) -> list[Event]:
         """Send what is to be sent, and take what comes next, or the end of the time for it."""
         ends = [end for end in (core.deadline, until) if end is not None]
+        await asyncio.sleep(0)  # so that Ctrl-C is heard, though there is always something to read
         try:
             async with asyncio.timeout_at(min(ends, default=None)):
                 with suppress(ConnectionError):  # the peer's last words may be there still
@@ -290,8 +292,9 @@ class _Visiting:
             async with asyncio.timeout(min(Limits().close_timeout, self._enquiry.timeout)):
                 await self._loop.sock_sendall(sock, core.data_to_send())
                 sock.shutdown(socket.SHUT_WR)
-                while is_heard and await self._loop.sock_recv(sock, _READ):
-                    pass
+                while is_heard:
+                    await asyncio.sleep(0)  # else no time ends while there is more to read
+                    is_heard = bool(await self._loop.sock_recv(sock, _READ))
         except (OSError, TimeoutError):
             return
 
