@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
+
+from siptls import ConfigurationError
+from siptls.cli.commands import run
+from siptls.cli.exits import Exit
+from siptls.cli.lint import lint
 
 WITHOUT = """
 import sys
@@ -47,3 +53,57 @@ def test_the_program_tells_its_commands() -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "check" in ran.stdout
     assert "explain" in ran.stdout
+
+
+def ended(how: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Run a command that ends so, and give the exit status."""
+
+    def end(*_: object, **__: object) -> None:
+        raise how
+
+    monkeypatch.setattr(lint, "callback", end)
+    monkeypatch.setattr(sys, "argv", ["siptls", "lint", __file__])
+    with pytest.raises(SystemExit) as left:
+        run()
+    assert isinstance(left.value.code, int)
+    return left.value.code
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "told"),
+    [
+        (KeyboardInterrupt(), Exit.INTERRUPTED, "interrupted"),
+        (BrokenPipeError(32, "Broken pipe"), Exit.UNREAD, ""),
+        (OSError(28, "No space left"), Exit.USAGE, "Error: cannot go on with standard output: No"),
+        (OSError(13, "Not yours", "x\x1b"), Exit.USAGE, r"Error: cannot go on with 'x\x1b': Not"),
+        (ConfigurationError("x\x1b[2J\n  y"), Exit.USAGE, "Error: x\\u001b[2J\n  y"),
+    ],
+)
+def test_no_failure_of_the_command_itself_says_that_somebody_is_refused(
+    how: BaseException,
+    status: Exit,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out, err = sys.stdout, sys.stderr
+    try:
+        assert ended(how, monkeypatch) == status
+    finally:
+        sys.stdout, sys.stderr = out, err  # click takes them away where a pipe is closed
+    assert capsys.readouterr().err.strip().startswith(told)
+
+
+def test_nobody_reads_and_a_disk_that_is_full() -> None:
+    """With a real file, since what is left in a buffer is written once more at the end."""
+    command = [sys.executable, "-W", "error", "-m", "siptls", "--version"]
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        ran = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ran.returncode == Exit.USAGE
+    assert ran.stderr.startswith("Error: cannot go on with standard output: ")
+    assert "Traceback" not in ran.stderr
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with os.fdopen(theirs, "wb") as unread:
+        ran = subprocess.run(command, stdout=unread, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (Exit.UNREAD, "")

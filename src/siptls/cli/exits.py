@@ -16,6 +16,8 @@ class Exit(IntEnum):
         USAGE: The arguments, or a file that they name, cannot be meant.
         NETWORK: Nobody was reached who could be judged.
         WARNED: Of `lint`: nothing fails now, but something will, or may.
+        INTERRUPTED: Ctrl-C: nothing was found out. As a shell says it of SIGINT.
+        UNREAD: Whoever was to read what is printed has gone. As a shell says it of SIGPIPE.
     """
 
     TRUSTED = 0
@@ -23,3 +25,5 @@ class Exit(IntEnum):
     USAGE = 2
     NETWORK = 3
     WARNED = 4
+    INTERRUPTED = 130
+    UNREAD = 141
