@@ -44,7 +44,7 @@ from siptls.trust.blocked import Blocked
 from siptls.trust.discovery import Discovery
 from siptls.trust.enterprise import Enterprise, TrustedServers
 from siptls.trust.federation import Federation, Partner
-from siptls.trust.names import parents, parse_domain
+from siptls.trust.names import parents, parse_domain, printable
 from siptls.trust.policy import AnyOf, Restricted, TrustPolicy
 from siptls.trust.purposes import KeyPurposes
 from siptls.trust.revocation import Revocation
@@ -339,7 +339,7 @@ class PolicyReader:
         for key, value in table.items():
             if key not in fields:
                 hint = _meant(key, fields) or f"; known are {', '.join(fields)}"
-                self.faults.append(f"{where}{key}: unknown key{hint}")
+                self.faults.append(f"{where}{printable(key)}: unknown key{hint}")
             elif is_too_large(value):
                 self.faults.append(f"{where}{key}: too large a number")
             elif self._try(f"{where}{key}", partial(attrs.evolve, blank, **{key: value})):

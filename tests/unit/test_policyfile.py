@@ -1006,3 +1006,9 @@ def test_every_key_is_in_the_docs(kind: Any) -> None:
     rows = re.findall(r"^\| (.+?) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     written = {key for row in rows for key in re.findall(r"`\[*(\w+)\]*`", row)}
     assert {one.name for one in attrs.fields(kind)} <= written
+
+
+def test_a_key_that_nobody_knows_forges_no_line(folder: Path) -> None:
+    [fault] = faults(folder, OURS + '"x\\u001b[2J\\ntrusted: \\u202e" = 1\n')
+    assert fault.startswith("enterprise.x\\u001b[2J\\u000atrusted: \\u202e: unknown key")
+    assert fault.isprintable()
