@@ -6,6 +6,7 @@ of a private key beside it, the policy itself knows nothing any more.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -94,10 +95,14 @@ def _of_authority(where: str, folder: Path, texts: list[str]) -> Iterator[Findin
 
 def _beside(policy: Path) -> set[Path]:
     """The files beside the policy that may hold certificates; private keys alone are none."""
+    try:
+        beside = sorted(policy.parent.iterdir())
+    except OSError:  # a folder may be entered, and not be listed
+        return set()
     return {
         path.resolve()
-        for path in policy.parent.iterdir()
-        if path.suffix.lower() in _SUFFIXES and path.is_file() and _is_public(path)
+        for path in beside
+        if path.suffix.lower() in _SUFFIXES and os.path.isfile(path) and _is_public(path)  # noqa: PTH113  pathlib's raises where a link leads to what we may not see
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,28 @@ def test_a_file_that_is_no_chain_is_one_error(tmp_path: Path) -> None:
     file.write_bytes(FABRIKAM.pem.replace(b"MII", b"!!!"))
     with pytest.raises(CertificateError, match="cannot be read"):
         read_chain(file)
+
+
+def test_what_may_not_be_looked_at_is_passed_over(
+    policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link may lead into a folder that is closed to us, and the folder may not be listed."""
+    (policy.parent / "old.pem").write_bytes(FABRIKAM.pem)
+    hidden = policy.parent / "hidden.pem"
+    hidden.symlink_to("elsewhere.pem")
+    (policy.parent / "loop.pem").symlink_to("loop.pem")
+    look = Path.stat
+
+    def stat(path: Path, **options: bool) -> os.stat_result:
+        if path == hidden:
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert told(policy) == ["note file.unnamed: old.pem"]
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert told(policy) == []
