@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import datetime as dt
 import json
 from pathlib import Path
 
@@ -18,6 +20,8 @@ FABRIKAM = CertificateAuthority("Fabrikam CA", seed="explain")
 LEAF = CONTOSO.issue("sip:contoso.com", "sip.contoso.com")
 BELOW = ISSUING.issue("sip:contoso.com")
 WILDCARD = CONTOSO.issue("*.contoso.com")
+LATE = CONTOSO.issue("sip:contoso.com", not_after=dt.datetime(9999, 1, 1, tzinfo=dt.UTC))
+YEAR_0 = LATE.chain[0].public_bytes(Encoding.DER).replace(b"99990101", b"00000101")
 
 
 @pytest.fixture
@@ -34,6 +38,10 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "key.pem").write_bytes(pem(LEAF).split(b"-----BEGIN CERT")[0])
     (tmp_path / "cut.pem").write_bytes((tmp_path / "leaf.pem").read_bytes()[:300])
     (tmp_path / "noise").write_bytes(b"\x00\x1b[2J no certificate")
+    (tmp_path / "year-0.der").write_bytes(YEAR_0)
+    year_0 = base64.encodebytes(YEAR_0).decode()
+    text = f"-----BEGIN CERTIFICATE-----\n{year_0}-----END CERTIFICATE-----\n"
+    (tmp_path / "year-0.pem").write_text(text, "utf-8")
     (tmp_path / "bad.toml").write_text("[enterprise]\n", "utf-8")
     enterprise = '[enterprise]\ndomains = ["contoso.com"]\nauthority = "ca.pem"\n'
     partner = '[[partner]]\ndomains = ["fabrikam.com"]\nauthority = "fabrikam.pem"\n'
@@ -129,6 +137,10 @@ def test_json_is_all_that_is_printed(explain: object) -> None:
         (["leaf.pem", "--policy", "policy.toml", "--as", "proxy"], "'proxy' is not one of"),
         (["leaf.pem", *USUAL, "--expect", "192.0.2.1"], "an IP address is not a name"),
         (["leaf.pem", *USUAL, "--at", "tomorrow"], "is no date such as"),
+        (["leaf.pem", *USUAL, "--at", "0001-01-01T00:00+23:59"], "is no date such as"),
+        (["leaf.pem", *USUAL, "--at", "9999-12-31T23:59-23:59"], "is no date such as"),
+        (["year-0.pem", *USUAL], "has a certificate that cannot be read"),
+        (["year-0.der", *USUAL], "is no certificate, neither in PEM form nor in DER"),
     ],
 )
 def test_what_cannot_be_meant_is_told_in_one_line(

@@ -30,11 +30,13 @@ def as_moment(_: click.Context, __: click.Parameter, value: str | None) -> datet
         return datetime.now(UTC)
     try:
         moment = datetime.fromisoformat(value)
-    except ValueError as error:
+        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        moment.astimezone(UTC)  # the first and the last day may have no such time
+    except (ValueError, OverflowError) as error:
         raise click.BadParameter(
             f"{value!r} is no date such as 2027-03-15 or 2027-03-15T12:00Z"
         ) from error
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return moment
 
 
 at = click.option(
