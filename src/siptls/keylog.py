@@ -43,7 +43,9 @@ class KeyLog:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if not isinstance(path, str | os.PathLike):
             raise ConfigurationError(f"keylog= is a path, not {kind_of(path)}")
-        self.path = os.fsdecode(path)
+        self._named = os.fsdecode(path)
+        # Whole: the program may go to another folder, and the keys must not.
+        self.path = os.path.abspath(self._named)  # noqa: PTH100  resolve() would follow links
         """Where it is."""
         self._fails = False
         try:
@@ -51,13 +53,13 @@ class KeyLog:
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             raise ConfigurationError(
-                f"keylog= cannot write keys to {self.path!r}: {why}; name a file of your own that"
+                f"keylog= cannot write keys to {self._named!r}: {why}; name a file of your own that"
                 " nobody else can read (mode 600), or one that is not there yet"
             ) from error
         _log.warning(
             "the keys of connections are written to %s: whoever reads that file can read all that"
             " passes; remove it when you have found what you look for, and leave keylog= out",
-            self.path,
+            self._named,
             extra=about("keylog_opened"),
         )
 
@@ -70,7 +72,7 @@ class KeyLog:
                 self._fails = True
                 _log.error(
                     "the key log lacks keys from now on: %s cannot be written: %s",
-                    self.path,
+                    self._named,
                     error,
                     extra=about("keylog_failed", error=error),
                 )

@@ -368,3 +368,16 @@ def test_nobody_turns_it_on_behind_our_back(environment: Path) -> None:
     with pytest.raises(ConfigurationError, match="was given keylog=, for whoever has them"):
         context.keylog_filename = str(environment)
     assert not environment.exists()
+
+
+def test_a_program_that_goes_to_another_folder_takes_no_keys_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    monkeypatch.chdir(tmp_path)
+    log = KeyLog("keys")
+    monkeypatch.chdir(there)
+    log(b"one")
+    assert (tmp_path / "keys").read_bytes() == b"one\n"
+    assert list(there.iterdir()) == []
