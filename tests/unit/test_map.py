@@ -42,6 +42,8 @@ def test_the_picture_in_the_docs_is_that_of_the_policy_there(
         ([], "flowchart LR\n"),
         (["--format", "mermaid"], "flowchart LR\n"),
         (["--format", "svg"], "<svg "),
+        (["-o", "-"], "flowchart LR\n"),
+        (["-o", "-", "--format", "svg"], "<svg "),
     ],
 )
 def test_without_a_file_it_is_printed(
@@ -55,6 +57,7 @@ def test_without_a_file_it_is_printed(
     said = capsys.readouterr()
     assert said.out.startswith(begin)
     assert said.err == ""
+    assert not Path("-").exists()
 
 
 @pytest.mark.parametrize(

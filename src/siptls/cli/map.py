@@ -30,14 +30,16 @@ _SUFFIXES = {".svg": "svg", ".mmd": "mermaid", ".mermaid": "mermaid"}
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Where the picture goes; standard output without it.",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    help="Where the picture goes; standard output without it, or if it is -.",
 )
 def draw(policy: Path, form: str | None, output: Path | None) -> None:
     """Draw who may vouch for whom: our CA, our servers, partners, their CAs.
 
     POLICY is a policy file.
     """
+    if output == Path("-"):
+        output = None
     chosen = form or _by_suffix(output)
     picture = _FORMATS[chosen](map_of_file(policy))
     if output is None:
