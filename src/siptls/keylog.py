@@ -44,11 +44,12 @@ class KeyLog:
         if not isinstance(path, str | os.PathLike):
             raise ConfigurationError(f"keylog= is a path, not {kind_of(path)}")
         self._named = os.fsdecode(path)
-        # Whole: the program may go to another folder, and the keys must not.
-        self.path = os.path.abspath(self._named)  # noqa: PTH100  resolve() would follow links
-        """Where it is."""
         self._fails = False
         try:
+            # Whole: the program may go to another folder, and the keys must not. Nothing of it is
+            # made shorter, for behind a link .. is not what it seems.
+            self.path = os.path.join(os.getcwd(), self._named)  # noqa: PTH109, PTH118  see above
+            """Where it is."""
             os.close(_open(self.path))
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)

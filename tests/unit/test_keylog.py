@@ -381,3 +381,15 @@ def test_a_program_that_goes_to_another_folder_takes_no_keys_along(
     log(b"one")
     assert (tmp_path / "keys").read_bytes() == b"one\n"
     assert list(there.iterdir()) == []
+
+
+def test_the_way_to_it_is_not_made_shorter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a link, ``..`` is above what the link leads to."""
+    (tmp_path / "far" / "inner").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("far/inner")
+    monkeypatch.chdir(tmp_path)
+    KeyLog("link/../keys")(b"one")
+    assert (tmp_path / "far" / "keys").read_bytes() == b"one\n"
+    assert not (tmp_path / "keys").exists()
+    with pytest.raises(ConfigurationError, match="directory"):
+        KeyLog("far/keys/")
