@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from siptls import ConfigurationError
 from siptls.cli.commands import run
 from siptls.cli.exits import Exit
 from siptls.cli.lint import lint
+from siptls.testing import CertificateAuthority
 
 WITHOUT = """
 import sys
@@ -107,3 +109,23 @@ def test_nobody_reads_and_a_disk_that_is_full() -> None:
     with os.fdopen(theirs, "wb") as unread:
         ran = subprocess.run(command, stdout=unread, stderr=subprocess.PIPE, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (Exit.UNREAD, "")
+
+
+@pytest.mark.parametrize("command", ["lint", "map"])
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_cannot_show_a_name_is_no_failure(
+    command: str, encoding: str, tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").write_bytes(CertificateAuthority("Bücher \u2603").pem)
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[enterprise]\ndomains = ["contoso.com"]\nauthority = "ca.pem"\n', "utf-8")
+    arguments = [command, str(policy), *(["--format", "svg"] if command == "map" else [])]
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "siptls", *arguments],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    shown = "\u2603".encode() if command == "map" else b"\\u2603"
+    assert shown in ran.stdout

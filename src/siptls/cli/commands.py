@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import NoReturn
 
 import click
@@ -52,6 +54,9 @@ def run() -> NoReturn:
     says here that somebody is refused.
     """
     failed: click.ClickException
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show is no failure
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = commands.main(prog_name="siptls", standalone_mode=False)
     except click.ClickException as error:

@@ -43,7 +43,7 @@ def draw(policy: Path, form: str | None, output: Path | None) -> None:
     chosen = form or _by_suffix(output)
     picture = _FORMATS[chosen](map_of_file(policy))
     if output is None:
-        click.echo(picture, nl=False)
+        click.echo(picture.encode(), nl=False)  # XML is UTF-8, whatever the terminal takes
         return
     try:
         output.write_text(picture, encoding="utf-8")
