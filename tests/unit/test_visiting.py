@@ -91,6 +91,13 @@ async def test_the_next_address_is_tried_unless_one_was_trusted() -> None:
     assert found.resolution.text == "3 addresses"
 
 
+async def test_a_name_with_any_number_of_addresses_costs_as_much_as_one_with_16() -> None:
+    hosts = (f"127.0.1.{number}" for number in range(1, 21))
+    found = await examine(enquiry(resolver=Addresses(9, *hosts)))
+    assert len(found.visits) == 16
+    assert found.resolution.text == "20 addresses, of which 16 are tried"
+
+
 async def test_a_resolver_that_never_answers_is_given_up() -> None:
     found = await examine(enquiry(resolver=Mute(), timeout=0.01))
     assert isinstance(found.resolution.error, ResolutionError)

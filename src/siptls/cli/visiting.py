@@ -45,6 +45,8 @@ _FINAL = 200
 _ROUNDS = 4
 # Seconds for an alert where nothing is asked: a round trip to anywhere on Earth is below that.
 _SETTLING = 1.0
+# As the examples of RFC 3263 have a few: who controls a name's DNS may give any number.
+_MOST_ADDRESSES = 16
 # Bytes of what comes in place of TLS: a start line.
 _IN_CLEAR = 128
 
@@ -87,7 +89,7 @@ async def examine(enquiry: Enquiry, tell: Tell = lambda _: None) -> Examination:
     tell(f"looking for {expected}")
     resolution, targets = await _resolve(enquiry, expected)
     visits: list[Visit] = []
-    for target in (one for group in groups(targets) for one in group):
+    for target in [one for group in groups(targets) for one in group][:_MOST_ADDRESSES]:
         visits.append(await _Visiting(enquiry, expected, target, tell).visit())
         if visits[-1].is_trusted:
             break
@@ -127,6 +129,8 @@ async def _resolve(enquiry: Enquiry, expected: ReferenceIdentity) -> tuple[Step,
         )
     else:
         count = "1 address" if len(targets) == 1 else f"{len(targets)} addresses"
+        if len(targets) > _MOST_ADDRESSES:
+            count += f", of which {_MOST_ADDRESSES} are tried"
         return Step("resolve", loop.time() - started, count), targets
     return Step("resolve", loop.time() - started, error=error), []
 
