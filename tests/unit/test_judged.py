@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -43,7 +44,7 @@ R5922, R9525 = NameRules.RFC5922, NameRules.RFC9525
         (ENTERPRISE, [R5922]),
         (WEB, [R9525]),
         (ENTERPRISE | Federation([WEB]), [R5922, R9525]),
-        (Federation([WEB]) | ENTERPRISE | Federation([WEB]), [R9525, R5922]),
+        (Federation([WEB]) | ENTERPRISE | Federation([WEB]), [R5922, R9525]),
         ((ENTERPRISE | OCS) & Blocked(["evil.example"]), [R5922, NameRules.OCS]),
         (Shadow(WEB, candidate=OCS), [R9525]),
         (
@@ -56,6 +57,7 @@ R5922, R9525 = NameRules.RFC5922, NameRules.RFC9525
             [R9525, NameRules.TEAMS],
         ),
         (Pinned({"contoso.com": ["sha256:" + "0" * 64]}), [R5922]),
+        (SimpleNamespace(names=R9525), [R5922]),
     ],
 )
 def test_the_rules_are_those_of_the_policy(policy: Any, rules: list[NameRules]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -125,7 +127,7 @@ def test_a_faulty_file_is_a_line_for_each_fault(
         (["nowhere.toml"], "'nowhere.toml' does not exist"),
         (["policy.toml", "--at", "soon"], "'soon' is no date"),
         (["policy.toml", "--days", "0"], "0 is not in the range"),
-        (["policy.toml", "--chain", "policy.toml"], "has no certificate"),
+        (["policy.toml", "--chain", "policy.toml"], "is no certificate"),
         (["edge.pem"], "is no TOML file"),
         ([], "Missing argument"),
     ],
@@ -156,3 +158,15 @@ def test_what_a_certificate_says_is_no_markup_and_reaches_no_terminal(
     assert "\x1b]0" not in said
     assert "\x07" not in said
     assert "\u202e" not in said
+
+
+def test_what_the_output_cannot_hold_is_written_with_escapes(
+    policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with ``LC_ALL=C`` into a file: the map has bullets, and a CA may be called anything."""
+    Path("fabrikam-ca.pem").write_bytes(CertificateAuthority("Bücher…", seed="lint").pem)
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    run(str(policy), monkeypatch=monkeypatch)
+    sys.stdout.flush()
+    assert rb"B\xfccher\u2026" in raw.getvalue()

@@ -15,7 +15,7 @@ from siptls import (
     Revocation,
     TrustPolicy,
 )
-from siptls.mapboxes import Look, MapBoxes
+from siptls.cli.mapboxes import Look, MapBoxes
 from siptls.trust.trustmap import TrustMap
 
 

@@ -8,7 +8,7 @@ import pytest
 from policies import ALL, named, with_partners
 
 from siptls import TrustPolicy
-from siptls.mapmermaid import mermaid
+from siptls.cli.mapmermaid import mermaid
 from siptls.trust.trustmap import TrustMap
 
 LABEL = r'"[A-Za-z#][A-Za-z0-9 .\-_,:()/+•…#;<>]*"'

@@ -12,7 +12,7 @@ from attrs import frozen
 from policies import ALL, with_partners
 
 from siptls import TrustPolicy
-from siptls.mapsvg import svg
+from siptls.cli.mapsvg import svg
 from siptls.trust.trustmap import TrustMap
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from siptls import CertificateError, ConfigurationError, load_policy
-from siptls.policyfolder import folder_findings, read_chain
+from siptls import load_policy
+from siptls.cli.policyfolder import folder_findings
 from siptls.testing import CertificateAuthority, pem
 
 CONTOSO = CertificateAuthority("Contoso CA", seed="folder")
@@ -97,27 +97,6 @@ def test_text_in_place_of_a_file_is_looked_at_too(policy: Path) -> None:
     policy.write_text(policy.read_text().replace('"contoso-ca.pem"', text))
     (found,) = told(policy)
     assert found.startswith("note anchor.twice: ")
-
-
-def test_a_chain_is_read_leaf_first_and_its_key_is_not(tmp_path: Path) -> None:
-    file = tmp_path / "chain.pem"
-    file.write_bytes(pem(FABRIKAM.intermediate("Issuing CA").issue("a.example"), password="x"))
-    assert [len(read_chain(file)), read_chain(file)[1].subject.rfc4514_string()] == [
-        2,
-        "CN=Issuing CA",
-    ]
-
-
-def test_a_file_that_is_no_chain_is_one_error(tmp_path: Path) -> None:
-    file = tmp_path / "chain.pem"
-    with pytest.raises(ConfigurationError, match="No such file"):
-        read_chain(file)
-    file.write_text("nothing")
-    with pytest.raises(ConfigurationError, match="has no certificate: a chain in PEM form"):
-        read_chain(file)
-    file.write_bytes(FABRIKAM.pem.replace(b"MII", b"!!!"))
-    with pytest.raises(CertificateError, match="cannot be read"):
-        read_chain(file)
 
 
 def test_what_may_not_be_looked_at_is_passed_over(

@@ -11,7 +11,7 @@ import pytest
 from trust_map import REFERENCE, day, write
 
 from siptls import ConfigurationError
-from siptls.policyreport import map_of_file, report_on
+from siptls.cli.policyreport import map_of_file, report_on
 from siptls.trust.findings import FindingCode
 
 

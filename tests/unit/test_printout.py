@@ -118,16 +118,6 @@ def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "32m" not in terminal.getvalue()
 
 
-def test_what_the_output_cannot_hold_is_written_with_escapes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    raw = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
-    Printout().conclusion(Conclusion(Exit.REFUSED, "path.expired", "CN=bücher…"))
-    sys.stdout.flush()
-    assert rb"CN=b\xfccher\u2026" in raw.getvalue()
-
-
 def test_json_is_ascii_and_can_be_read_back(capsys: pytest.CaptureFixture[str]) -> None:
     data = examination([trusted(tls=TLS13)], target=f"sip:bücher{EVIL}").to_dict()
     print_json(data)

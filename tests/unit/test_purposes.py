@@ -8,11 +8,12 @@ import pytest
 from attrs import evolve
 from certificates import Made, make, make_ca, make_leaf, purposes
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 from paths import NAME, path, refusal, trusting
 
 from siptls import Code, ConfigurationError, KeyPurposes, Role
-from siptls.trust.purposes import purpose, purposes_of
+from siptls.trust.purposes import is_server_only, purpose, purposes_of
 
 SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
@@ -287,3 +288,20 @@ def test_what_a_certificate_is_meant_for_is_told_in_its_order(
     usages: tuple[ObjectIdentifier, ...], told: tuple[str, ...] | None
 ) -> None:
     assert purposes_of(meant_for(*usages)) == told
+
+
+@pytest.mark.parametrize(
+    ("usages", "is_so"),
+    [((SERVER,), True), ((SERVER, CLIENT), False), ((CLIENT,), False), ((), False)],
+)
+def test_what_public_cas_issue_is_for_servers_only(
+    usages: tuple[ObjectIdentifier, ...], is_so: bool
+) -> None:
+    assert is_server_only(meant_for(*usages)) is is_so
+
+
+def test_what_cannot_be_decoded_is_not_for_servers_only() -> None:
+    oid = bytes.fromhex("06082b06010505070301")
+    der = meant_for(SERVER).public_bytes(Encoding.DER)
+    assert oid in der
+    assert not is_server_only(x509.load_der_x509_certificate(der.replace(oid, b"\x0c" + oid[1:])))

@@ -24,7 +24,7 @@ from siptls import (
 from siptls.testing import CertificateAuthority
 from siptls.trust.findings import Finding
 from siptls.trust.trustmap import TrustMap
-from siptls.trust.upkeep import is_server_only, thresholds, upkeep_findings
+from siptls.trust.upkeep import thresholds, upkeep_findings
 
 NOW = dt.datetime(2030, 6, 1, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)
@@ -215,13 +215,6 @@ def test_an_authority_is_told_once_with_those_who_rest_on_it() -> None:
 def test_a_pin_has_nothing_to_renew() -> None:
     pinned = Pinned({"trunk.example": ["sha256:" + "00" * 32]})
     assert list(upkeep_findings(TrustMap.of(pinned), NOW, 30)) == []
-
-
-def test_what_cannot_be_decoded_is_not_for_servers_only() -> None:
-    purpose = bytes.fromhex("06082b06010505070301")
-    der = SERVER_ONLY.certificate.public_bytes(Encoding.DER)
-    broken = x509.load_der_x509_certificate(der.replace(purpose, b"\x0c" + purpose[1:]))
-    assert [is_server_only(one) for one in (SERVER_ONLY.certificate, broken)] == [True, False]
 
 
 def test_who_may_vouch_for_anybody_need_not_vouch_for_us() -> None:

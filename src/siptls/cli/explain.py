@@ -6,19 +6,18 @@ from datetime import datetime
 from pathlib import Path
 
 import click
-from cryptography import x509
 
-from siptls import pem
+from siptls.cli.chainfile import read_chain
 from siptls.cli.conclusion import conclude_judged
 from siptls.cli.judged import Judged
 from siptls.cli.options import FILE, as_json, at
 from siptls.cli.printout import Printout, print_json
-from siptls.errors import CertificateError, ConfigurationError
+from siptls.errors import ConfigurationError
 from siptls.policyfile import load_policy
 from siptls.trust.evidence import Evidence, Role
 from siptls.trust.names import ReferenceIdentity
 
-__all__ = ["explain", "read_chain"]
+__all__ = ["explain"]
 
 
 def _as_expected(
@@ -30,29 +29,6 @@ def _as_expected(
         return ReferenceIdentity.parse(value)
     except ConfigurationError as error:
         raise click.BadParameter(str(error)) from error
-
-
-def read_chain(file: Path) -> list[x509.Certificate]:
-    """Read certificates from PEM, in their order; or one from DER.
-
-    Raises:
-        ConfigurationError: The file cannot be read.
-        CertificateError: It has no certificate, or one that cannot be decoded.
-    """
-    name, data = pem.read(file)
-    if b"-----BEGIN" in data:
-        chain = pem.certificates(name, data)
-        if not chain:
-            raise CertificateError(f"{name} has no certificate; give the peer's own first")
-        return chain
-    try:
-        certificate = x509.load_der_x509_certificate(data)
-        certificate.not_valid_before_utc, certificate.not_valid_after_utc  # noqa: B018  may raise
-    except Exception as error:  # cryptography raises at least five kinds
-        raise CertificateError(
-            f"{name} is no certificate, neither in PEM form nor in DER ({error})"
-        ) from error
-    return [certificate]
 
 
 @click.command("explain")

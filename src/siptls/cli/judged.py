@@ -5,7 +5,6 @@ The decision is the policy's. What stands here is taken from it, or is asked of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from attrs import frozen
@@ -15,31 +14,20 @@ from siptls.trust.decision import Decision
 from siptls.trust.evidence import Evidence
 from siptls.trust.policy import TrustPolicy
 from siptls.trust.rules import CountedName, NameRules
+from siptls.trust.trustmap import TrustMap
 
 __all__ = ["Judged", "NameRow", "rules_of"]
 
-# Where the policies of siptls keep those that they are made of.
-_INSIDE = ("policy", "current", "parts", "partners", "discovery")
 
-
-def rules_of(policy: object) -> tuple[NameRules, ...]:
+def rules_of(policy: TrustPolicy) -> tuple[NameRules, ...]:
     """Give the rules by which a policy counts names, each once.
 
     Returns:
-        Those of its parts in their order; `NameRules.RFC5922` alone if none has any.
+        Those of the parties of its trust map, ours first; `NameRules.RFC5922` alone if none can be
+        read off it.
     """
-    return tuple(dict.fromkeys(_rules_in(policy))) or (NameRules.RFC5922,)
-
-
-def _rules_in(policy: object) -> Iterator[NameRules]:
-    names = getattr(policy, "names", None)
-    if isinstance(names, NameRules):
-        yield names
-    for attribute in _INSIDE:
-        inside = getattr(policy, attribute, ())
-        for part in inside if isinstance(inside, tuple) else (inside,):
-            if part is not None:
-                yield from _rules_in(part)
+    parties = TrustMap.of(policy).parties
+    return tuple(dict.fromkeys(party.rules for party in parties)) or (NameRules.RFC5922,)
 
 
 @frozen

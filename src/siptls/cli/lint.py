@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
 from siptls.cli.exits import Exit
+from siptls.cli.mapboxes import Box, Group, MapBoxes
 from siptls.cli.options import FILE, as_json, at
-from siptls.mapboxes import Box, Group, MapBoxes
-from siptls.policyreport import PolicyReport, report_on
+from siptls.cli.policyreport import PolicyReport, report_on
+from siptls.cli.printout import console, print_json
 from siptls.trust.exhibits import JudgedExhibit
 from siptls.trust.findings import Finding, Severity
 from siptls.trust.plain import as_line
@@ -46,14 +45,14 @@ _MAX_DAYS = 36500
     "credentials",
     type=FILE,
     multiple=True,
-    help="A PEM file with a chain of ours, to be held against the policy. Repeatable.",
+    help="A file with a chain of ours, to be held against the policy. Repeatable.",
 )
 @click.option(
     "--chain",
     "chains",
     type=FILE,
     multiple=True,
-    help="A PEM file with a peer's chain, to be held against the policy. Repeatable.",
+    help="A file with a peer's chain, to be held against the policy. Repeatable.",
 )
 @as_json
 def lint(  # noqa: PLR0913, PLR0917  one for each option, and click passes them by name
@@ -71,23 +70,22 @@ def lint(  # noqa: PLR0913, PLR0917  one for each option, and click passes them 
     """
     report = report_on(policy, now, days=days, credentials=credentials, chains=chains)
     if as_json:
-        click.echo(json.dumps(report.to_dict(), indent=2))
+        print_json(report.to_dict())
     else:
         _print(report)
     click.get_current_context().exit(_STATUS[report.severity])
 
 
 def _print(report: PolicyReport) -> None:
-    # Markup, emoji and highlighting would read what stands in certificates.
-    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
-    console.print(_tree(report))
+    out = console()
+    out.print(_tree(report))
     for judged in report.exhibits:
-        console.print(_exhibit(judged))
+        out.print(_exhibit(judged))
     for finding in report.findings:
-        console.print()
-        console.print(_finding(finding))
-    console.print()
-    console.print(Text(report.summary, style="bold"))
+        out.print()
+        out.print(_finding(finding))
+    out.print()
+    out.print(Text(report.summary, style="bold"))
 
 
 def _tree(report: PolicyReport) -> Tree:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
+from siptls.cli.mapmermaid import mermaid
+from siptls.cli.mapsvg import svg
 from siptls.cli.options import FILE
+from siptls.cli.policyreport import map_of_file
 from siptls.errors import ConfigurationError
-from siptls.mapmermaid import mermaid
-from siptls.mapsvg import svg
-from siptls.policyreport import map_of_file
 from siptls.trust.names import printable
 
 __all__ = ["draw"]

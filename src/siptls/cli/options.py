@@ -7,17 +7,9 @@ from pathlib import Path
 
 import click
 
-from siptls.policyfile import load_policy
-from siptls.trust.policy import TrustPolicy
-
-__all__ = ["FILE", "as_json", "as_moment", "as_policy", "at"]
+__all__ = ["FILE", "as_json", "as_moment", "at"]
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-
-def as_policy(_: click.Context, __: click.Parameter, value: Path | None) -> TrustPolicy | None:
-    """Read the policy file that was named, if one was."""
-    return None if value is None else load_policy(value)
 
 
 def as_moment(_: click.Context, __: click.Parameter, value: str | None) -> datetime:

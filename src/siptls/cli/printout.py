@@ -8,7 +8,6 @@ left to the terminal: nothing is cut off where the output is a file.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -25,7 +24,7 @@ from siptls.cli.judged import Judged, NameRow
 from siptls.cli.visiting import Tell
 from siptls.trust.names import listed, printable
 
-__all__ = ["Printout", "print_json", "waiting"]
+__all__ = ["Printout", "console", "print_json", "waiting"]
 
 # Characters of a line, names, and certificates that are shown; JSON has all of them.
 _MAX_LINE, _MAX_NAMES, _MAX_CHAIN = 4000, 64, 16
@@ -38,17 +37,22 @@ def print_json(data: Mapping[str, Any]) -> None:
     click.echo(json.dumps(data, indent=2))
 
 
+def console() -> Console:
+    """Give standard output; nothing that is printed there is read as markup."""
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
 @contextmanager
 def waiting() -> Iterator[Tell]:
     """Show on the terminal what is waited for; give what is to be told.
 
     It is on standard error, and only if that is a terminal.
     """
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    terminal = Console(stderr=True)
+    if not terminal.is_terminal:
         yield lambda _: None
         return
-    with console.status("") as status:
+    with terminal.status("") as status:
         yield lambda what: status.update(Text(printable(what, _MAX_LINE)))
 
 
@@ -56,9 +60,7 @@ class Printout:
     """Prints on standard output."""
 
     def __init__(self) -> None:
-        if hasattr(sys.stdout, "reconfigure"):  # what a terminal cannot show is no failure
-            sys.stdout.reconfigure(errors="backslashreplace")
-        self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._console = console()
 
     def examination(self, found: Examination) -> None:
         """Print what was found on the network."""

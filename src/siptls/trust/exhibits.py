@@ -24,7 +24,8 @@ from siptls.trust.findings import Finding, FindingCode, Severity
 from siptls.trust.names import listed
 from siptls.trust.plain import as_line, certificate_dict, shown_names
 from siptls.trust.policy import TrustPolicy, judge
-from siptls.trust.upkeep import is_server_only, thresholds
+from siptls.trust.purposes import is_server_only
+from siptls.trust.upkeep import thresholds
 
 __all__ = ["Exhibit", "JudgedExhibit", "Ownership", "exhibit_findings", "judge_exhibit"]
 

@@ -16,7 +16,7 @@ from siptls.trust.evidence import Role, extension
 from siptls.trust.fault import Fault, describe
 from siptls.trust.names import listed, printable
 
-__all__ = ["SERVER_ONLY", "KeyPurposes", "purpose", "purposes_of"]
+__all__ = ["KeyPurposes", "is_server_only", "purpose", "purposes_of"]
 
 _SIP_DOMAIN = ObjectIdentifier("1.3.6.1.5.5.7.3.20")  # id-kp-sipDomain, RFC 5924
 _ANY = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
@@ -28,10 +28,6 @@ _PURPOSE_NAMES = {
     _SIP_DOMAIN: "sipDomain",
     _ANY: "any",
 }
-
-
-SERVER_ONLY = frozenset({_SERVER})
-"""What public CAs put into their certificates since 2026, and nothing else."""
 
 
 def purpose(value: str | ObjectIdentifier) -> ObjectIdentifier:
@@ -66,6 +62,18 @@ def purposes_of(certificate: x509.Certificate) -> tuple[str, ...] | None:
     """
     usage = extension(certificate, x509.ExtendedKeyUsage)
     return None if usage is None else tuple(_purpose_name(oid) for oid in usage)
+
+
+def is_server_only(certificate: x509.Certificate) -> bool:
+    """Whether its EKU is serverAuth and nothing else, as public CAs issue it since 2026.
+
+    Returns:
+        False, too, if its extensions cannot be decoded: then others refuse it.
+    """
+    try:
+        return purposes_of(certificate) == (_PURPOSE_NAMES[_SERVER],)
+    except Exception:  # noqa: BLE001  cryptography raises at least five kinds
+        return False
 
 
 def _as_purposes(value: Iterable[str | ObjectIdentifier]) -> frozenset[ObjectIdentifier]:

@@ -24,11 +24,11 @@ from siptls.trust.findings import Finding, FindingCode, Severity
 from siptls.trust.names import listed, printable
 from siptls.trust.presented import NameKind, PresentedName
 from siptls.trust.profile import ca_fault, date_fault
-from siptls.trust.purposes import SERVER_ONLY
+from siptls.trust.purposes import is_server_only
 from siptls.trust.revocation import Revocation, RevocationMode
 from siptls.trust.trustmap import Party, PartyKind, TrustMap
 
-__all__ = ["is_server_only", "thresholds", "upkeep_findings"]
+__all__ = ["thresholds", "upkeep_findings"]
 
 # Days before the end of what lives shorter than twice the days that were asked for: CRLs last a
 # week. `Reminder` leaves out what is too long for a life.
@@ -57,15 +57,6 @@ _UNUSABLE = {
 def thresholds(days: float) -> tuple[float, ...]:
     """Give the days before an end from which on it is told: those asked for, and shorter ones."""
     return (days, *(one for one in _SHORT if one < days))
-
-
-def is_server_only(certificate: x509.Certificate) -> bool:
-    """Whether its extended key usage is serverAuth, and nothing else that a peer needs."""
-    try:
-        usage = extension(certificate, x509.ExtendedKeyUsage)
-    except Exception:  # noqa: BLE001  cryptography raises at least five kinds; others tell of it
-        return False
-    return usage is not None and set(usage) == SERVER_ONLY
 
 
 def upkeep_findings(

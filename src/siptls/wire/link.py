@@ -192,7 +192,8 @@ class Link:
         if self._gate is not None and self.holding:
             return self._gate.due(self._timer())
         if self._tally is not None and self._tally.due is not None:
-            return min(self._tally.due, self._deadlines.next or math.inf)
+            following = self._deadlines.next
+            return self._tally.due if following is None else min(self._tally.due, following)
         return self._deadlines.next
 
     # ------------------------------------------------------------ input
@@ -243,7 +244,7 @@ class Link:
         if self._closed is not None:
             return
         if self._tally is not None:
-            self._tally.heard(now)
+            self._tally.tell_if_due(now)
         self.ensure_trust()
         if self._closed is not None:
             return
@@ -487,7 +488,7 @@ class Link:
         elif not was_partial:
             self._deadlines.message_begun(now)
         if self._tally is not None:
-            self._tally.heard(now)
+            self._tally.tell_if_due(now)
 
     def _ping(self, *, asked: bool) -> None:
         self._framer.expect_pong()

@@ -262,7 +262,7 @@ class Tally:
     # ------------------------------------------------------------ messages
 
     def receive(self) -> None:
-        """Count a message that has come; `heard` says when."""
+        """Count a message that has come; `tell_if_due` tells of it."""
         self._received += 1
 
     def hold(self) -> None:
@@ -272,9 +272,9 @@ class Tally:
     def send(self, now: float) -> None:
         """Count what is sent in one piece."""
         self._sent += 1
-        self.heard(now)
+        self.tell_if_due(now)
 
-    def heard(self, now: float) -> None:
+    def tell_if_due(self, now: float) -> None:
         """Tell what was counted, if it is time to."""
         if self.due is None:
             if self._received or self._sent or self._held:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from siptls.mapboxes import Box, Group, Look, MapBoxes
+from siptls.cli.mapboxes import Box, Group, Look, MapBoxes
 from siptls.trust.trustmap import TrustMap
 
 __all__ = ["mermaid"]

@@ -21,27 +21,11 @@ from siptls.trust.fault import describe
 from siptls.trust.findings import Finding, FindingCode, Severity
 from siptls.trust.names import listed, printable
 
-__all__ = ["folder_findings", "read_chain"]
+__all__ = ["folder_findings"]
 
 # What certificates and CRLs are called.
 _SUFFIXES = frozenset({".pem", ".crt", ".cer", ".crl"})
 _KEY = b"PRIVATE KEY-----"
-
-
-def read_chain(path: Path) -> tuple[x509.Certificate, ...]:
-    """Read a chain from PEM, the leaf first; of a private key beside it nothing is read.
-
-    Raises:
-        ConfigurationError: The file cannot be read, or has no certificate.
-        CertificateError: A certificate cannot be decoded.
-    """
-    name, data = pem.read(path)
-    chain = tuple(pem.certificates(name, data))
-    if not chain:
-        raise ConfigurationError(
-            f"{name} has no certificate: a chain in PEM form is wanted, the peer's own first"
-        )
-    return chain
 
 
 def folder_findings(policy: Path, also_named: Iterable[Path] = ()) -> Iterator[Finding]:

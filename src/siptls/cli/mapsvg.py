@@ -18,7 +18,7 @@ from xml.sax.saxutils import escape
 
 from attrs import field, frozen
 
-from siptls.mapboxes import Box, Group, Look, MapBoxes
+from siptls.cli.mapboxes import Box, Group, Look, MapBoxes
 from siptls.trust.trustmap import TrustMap
 
 __all__ = ["svg"]

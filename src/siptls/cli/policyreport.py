@@ -1,7 +1,7 @@
 """The report on a policy file: its trust map, and what was found.
 
 It reads files and prints nothing. The rules are in ``trust/upkeep.py``, ``trust/overlaps.py`` and
-``trust/exhibits.py``; ``policyfolder.py`` looks at the files themselves.
+``trust/exhibits.py``; ``cli/policyfolder.py`` looks at the files themselves.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Any
 
 from attrs import frozen
 
+from siptls.cli.chainfile import read_chain
+from siptls.cli.policyfolder import folder_findings
 from siptls.policyfile import load_policy
-from siptls.policyfolder import folder_findings, read_chain
 from siptls.trust.authority import Authority
 from siptls.trust.exhibits import (
     Exhibit,
@@ -102,12 +103,12 @@ def report_on(
         path: The policy file.
         now: As of when; aware.
         days: How long before an end it is told.
-        credentials: PEM files with our own chains.
-        chains: PEM files with the chains of peers.
+        credentials: Files with our own chains.
+        chains: Files with the chains of peers.
 
     Raises:
         ConfigurationError: A file that cannot be read, or a faulty policy: as `load_policy`.
-        CertificateError: A chain with a certificate that cannot be decoded.
+        CertificateError: A chain without a certificate, or with one that cannot be decoded.
     """
     policy = load_policy(path)
     ours, theirs = list(credentials), list(chains)
