@@ -7,6 +7,7 @@ seconds; connecting and closing are bounded by `Limits`.
 from __future__ import annotations
 
 import argparse
+import logging
 import secrets
 import sys
 from pathlib import Path
@@ -44,6 +45,8 @@ def ask(lab: Path, port: int, shown: Path) -> None:
 
 def main() -> None:
     """Read the arguments, and ask."""
+    # siptls logs it as a warning when one side refuses the other; here it is printed instead.
+    logging.getLogger("siptls").addHandler(logging.NullHandler())
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("lab", type=Path, help="a folder that `siptls pki init` has made")
     parser.add_argument("--port", type=int, default=5061, help="of the server on this machine")

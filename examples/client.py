@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import secrets
 import sys
 from pathlib import Path
@@ -46,6 +47,8 @@ async def ask(lab: Path, port: int, shown: Path) -> None:
 
 def main() -> None:
     """Read the arguments, and ask."""
+    # siptls logs it as a warning when one side refuses the other; here it is printed instead.
+    logging.getLogger("siptls").addHandler(logging.NullHandler())
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("lab", type=Path, help="a folder that `siptls pki init` has made")
     parser.add_argument("--port", type=int, default=5061, help="of the server on this machine")
