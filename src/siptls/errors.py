@@ -196,7 +196,10 @@ _ALERTS: dict[int, tuple[str, str]] = {
         "no common TLS version or cipher, or it wants a client certificate and got none"
         " (TLS 1.2); pass a credential if it is a server that asks for one",
     ),
-    42: ("bad_certificate", "it finds our certificate faulty" + _OURS),
+    42: (
+        "bad_certificate",
+        "it finds our certificate faulty, most likely expired, revoked or malformed" + _OURS,
+    ),
     43: (
         "unsupported_certificate",
         "our certificate is not meant for this use, most likely its EKU lacks clientAuth"
@@ -204,7 +207,10 @@ _ALERTS: dict[int, tuple[str, str]] = {
     ),
     44: ("certificate_revoked", "our certificate is revoked; replace it"),
     45: ("certificate_expired", "our certificate has expired; replace it"),
-    46: ("certificate_unknown", "it does not accept the names in our certificate" + _OURS),
+    46: (
+        "certificate_unknown",
+        "most likely it does not accept the names in our certificate" + _OURS,
+    ),
     47: ("illegal_parameter", "the peer found a handshake message out of bounds"),
     48: (
         "unknown_ca",

@@ -31,6 +31,20 @@ def run(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
     return caught.value.code
 
 
+def test_nothing_is_cut_where_the_page_is_narrow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "An Enterprise CA whose name is as long as the standard allows it"
+    (tmp_path / "ca.pem").write_bytes(CertificateAuthority(name).pem)
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[enterprise]\ndomains = ["contoso.com"]\nauthority = "ca.pem"\n')
+    monkeypatch.setenv("COLUMNS", "40")
+    run(str(policy), "--at", "2027-01-01", monkeypatch=monkeypatch)
+    line = next(line for line in capsys.readouterr().out.splitlines() if name in line)
+    assert line.startswith(f"└── {name} (until ")
+    assert line.endswith(") may vouch for")
+
+
 @pytest.mark.parametrize(
     ("at", "status"), [("2026-12-01", 0), ("2027-03-01", 4), ("2027-04-01T12:00", 1)]
 )

@@ -167,12 +167,17 @@ def _refused(judged: Judged) -> Conclusion:
     decision = judged.decision
     sentence = decision.reason
     if decision.code == Code.PATH_UNKNOWN_CA and judged.chain and judged.chain[0].is_self_signed:
-        sentence = f"the certificate is self-signed: {sentence}"
+        return Conclusion(
+            Exit.REFUSED,
+            str(decision.code),
+            f"the certificate is self-signed: {sentence}; have it issued by a CA that the policy"
+            " knows; or, if it is meant to be trusted as it is, pin it (siptls.Pinned)",
+        )
     return Conclusion(Exit.REFUSED, str(decision.code), _with_advice(sentence, decision))
 
 
 def _with_advice(sentence: str, decision: Decision) -> str:
-    return f"{sentence}; {decision.advice}" if decision.advice else sentence
+    return f"{sentence}; {_in_options(decision.advice)}" if decision.advice else sentence
 
 
 def _not_judged(visit: Visit) -> Conclusion:
@@ -181,7 +186,7 @@ def _not_judged(visit: Visit) -> Conclusion:
     told = "nothing was found" if error is None else as_line(str(error))
     last = visit.steps[-1].name if visit.steps else "connect"
     if visit.in_clear:
-        said = visit.in_clear.split(b"\r\n")[0].decode("utf-8", "replace")
+        said = visit.in_clear.splitlines()[0].decode("utf-8", "replace")
         what = (
             f"{visit.where} does not speak TLS: it says '{printable(said)}'; connect to the port"
             " that it has for TLS, mostly 5061, or have its operator turn TLS on"
@@ -208,7 +213,13 @@ def _not_judged(visit: Visit) -> Conclusion:
 
 
 def _network(code: str, sentence: str) -> Conclusion:
-    return Conclusion(Exit.NETWORK, code, sentence)
+    return Conclusion(Exit.NETWORK, code, _in_options(sentence))
+
+
+def _in_options(text: str) -> str:
+    """The library speaks of its arguments; here the same is an option."""
+    text = text.replace("host= and port= choose", "--connect chooses")
+    return text.replace("host=", "--connect")
 
 
 # ---------------------------------------------------------------- a peer that refuses us

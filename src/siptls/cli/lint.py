@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import click
 from rich.text import Text
-from rich.tree import Tree
 
 from siptls.cli.exits import Exit
 from siptls.cli.mapboxes import Box, Group, MapBoxes
@@ -78,7 +78,8 @@ def lint(  # noqa: PLR0913, PLR0917  one for each option, and click passes them 
 
 def _print(report: PolicyReport) -> None:
     out = console()
-    out.print(_tree(report))
+    for line in _tree(report):
+        out.print(line)
     for judged in report.exhibits:
         out.print(_exhibit(judged))
     for finding in report.findings:
@@ -88,26 +89,33 @@ def _print(report: PolicyReport) -> None:
     out.print(Text(report.summary, style="bold"))
 
 
-def _tree(report: PolicyReport) -> Tree:
+def _tree(report: PolicyReport) -> Iterator[Text]:
+    """Give the trust map as lines. Rich's own `Tree` cuts what the page is too narrow for."""
     boxes = MapBoxes.of(report.trust_map)
     at = report.now.isoformat(timespec="seconds")
-    tree = Tree(Text(f"{as_line(report.policy)} at {at}", style="bold"))
-    for group in boxes.ours:
-        _add(tree, group, "we")
-    for group in boxes.others:
-        _add(tree, group, "")
+    yield Text(f"{as_line(report.policy)} at {at}", style="bold")
+    groups = [_of_group(group, "we") for group in boxes.ours]
+    groups += [_of_group(group, "") for group in boxes.others]
     if boxes.blocked is not None:
-        tree.add(Text(f"blocked: {', '.join(boxes.blocked.names)}", style="red"))
-    return tree
+        groups.append([Text(f"blocked: {', '.join(boxes.blocked.names)}", style="red")])
+    yield from _drawn(groups)
 
 
-def _add(tree: Tree, group: Group, who: str) -> None:
+def _of_group(group: Group, who: str) -> list[Text]:
     title = "no CA" if group.ca is None else " ".join((*group.ca.names, *_also(group.ca)))
-    branch = tree.add(Text(title if group.ca is None else f"{title} may vouch for"))
+    parties = []
     for box in group.parties:
         names = Text(", ".join(box.names), style="bold")
-        lines = [Text(f"{who}: ") + names if who else names, *map(Text, box.details)]
-        branch.add(Text("\n").join(lines))
+        parties.append([Text(f"{who}: ") + names if who else names, *map(Text, box.details)])
+    return [Text(title if group.ca is None else f"{title} may vouch for"), *_drawn(parties)]
+
+
+def _drawn(branches: Sequence[Sequence[Text]]) -> Iterator[Text]:
+    """Draw branches one below another, each of some lines."""
+    for left, branch in zip(reversed(range(len(branches))), branches, strict=True):
+        first, below = ("├── ", "│   ") if left else ("└── ", "    ")
+        for number, line in enumerate(branch):
+            yield Text(below if number else first) + line
 
 
 def _also(box: Box) -> list[str]:

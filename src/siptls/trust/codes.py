@@ -91,8 +91,8 @@ _ADVICE: dict[Code, str] = {
         " which is all that public CAs issue"
     ),
     Code.PATH_REVOCATION_UNKNOWN: (
-        "give the authority's Revocation a current CRL of the CA that has issued it, or an OCSP"
-        " response, or a source that may fetch them; or have the server staple one"
+        "give the authority a current CRL of the CA that has issued it (crls), or an OCSP response,"
+        " or a source that may fetch them; or have the server staple one"
     ),
     Code.PARTNER_LIMIT: (
         "if this peer is to do more, list it as a Partner, or give it other TrafficLimits; what it"
