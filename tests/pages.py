@@ -27,7 +27,6 @@ from pathlib import Path
 from attrs import define, field, frozen
 from ports import free_port
 
-from siptls import ConfigurationError, load_policy
 from siptls.testing import CertificateAuthority, pem
 
 ROOT = Path(__file__).parent.parent
@@ -208,7 +207,7 @@ class Running:
     left_out: list[str] = field(factory=list)
     said: dict[int, str] = field(factory=dict)
     servers: dict[int, list[str]] = field(factory=dict)
-    faulty: set[str] = field(factory=set)
+    faulty: dict[str, str] = field(factory=dict)
     until_its_end: ExitStack = field(factory=ExitStack)
     jobs: ExitStack = field(factory=ExitStack)
 
@@ -396,13 +395,23 @@ def _run_doctest(running: Running, block: Block) -> None:
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
 
 
+_LOAD_POLICY = """
+import sys, siptls
+try:
+    siptls.load_policy(sys.argv[1])
+except siptls.ConfigurationError as error:
+    print(error)
+"""
+
+
 def _load_policy(running: Running, block: Block) -> None:
+    """In a process of its own: which warnings are errors is the same for all threads of one."""
     path = running.write(block.name, block.text)
-    try:
-        load_policy(path)
-    except ConfigurationError as error:
-        running.said[block.line] = str(error).replace(f"{running.folder}/", "")
-        running.faulty.add(block.where)
+    done = running.run([sys.executable, "-W", "error", "-c", _LOAD_POLICY, path.name])
+    assert done.returncode == 0, done.stderr
+    if done.stdout:
+        running.said[block.line] = done.stdout
+        running.faulty[block.where] = done.stdout
 
 
 def _load_json(_: Running, block: Block) -> None:
@@ -412,7 +421,7 @@ def _load_json(_: Running, block: Block) -> None:
 def _compare(running: Running, block: Block) -> None:
     printer = printer_of(block)
     assert printer is not None
-    running.faulty.discard(printer.where)
+    running.faulty.pop(printer.where, None)
     if printer.line not in running.servers:  # which have not ended yet
         printed = running.said.get(printer.line, "")
         whole = not printer.name.startswith("test_")

@@ -199,6 +199,7 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+"""The version of siptls, as in its metadata."""
 
 # The same as above, for Python itself.
 _NAMES = {

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from siptls import load_policy
 from siptls.cli.policyfolder import folder_findings
@@ -37,6 +38,7 @@ def add(policy: Path, text: str) -> None:
 def test_where_all_is_named_nothing_is_found(policy: Path) -> None:
     (policy.parent / "key.pem").write_bytes(pem(LEAF).partition(b"-----BEGIN CERT")[0])
     (policy.parent / "notes.txt").write_bytes(FABRIKAM.pem)
+    (policy.parent / "ours.pem").write_bytes(pem(LEAF))
     (policy.parent / "folder.pem").mkdir()
     (policy.parent / "broken.pem").write_bytes(FABRIKAM.pem.replace(b"MII", b"!!!"))
     assert told(policy) == []
@@ -50,7 +52,7 @@ def test_certificates_that_nothing_names_are_told(policy: Path) -> None:
 
 def test_what_something_else_names_is_in_order(policy: Path) -> None:
     chain = policy.parent / "edge.pem"
-    chain.write_bytes(pem(LEAF))
+    chain.write_bytes(LEAF.chain[0].public_bytes(Encoding.PEM))
     assert told(policy) == ["note file.unnamed: edge.pem"]
     assert told(policy, chain) == []
 

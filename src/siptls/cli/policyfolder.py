@@ -91,9 +91,14 @@ def _beside(policy: Path) -> set[Path]:
 
 
 def _is_public(path: Path) -> bool:
-    """Whether a file holds certificates or CRLs, as far as it can be read."""
+    """Whether a file holds certificates or CRLs, as far as it can be read, and no private key.
+
+    What lies beside its key is somebody's own: nobody has forgotten to trust it.
+    """
     try:
         _, data = pem.read(path)
+        if b"PRIVATE KEY-----" in data:
+            return False
         return b"-----BEGIN X509 CRL" in data or bool(pem.certificates(str(path), data))
     except (CertificateError, ConfigurationError):
         return False
