@@ -220,7 +220,10 @@ _ALERTS: dict[int, tuple[str, str]] = {
     49: ("access_denied", "our certificate is valid but not on the peer's list"),
     50: ("decode_error", "the peer could not read a handshake message"),
     51: ("decrypt_error", "a signature in the handshake did not verify"),
-    70: ("protocol_version", "the peer has no TLS version of ours (1.2 and 1.3)"),
+    70: (
+        "protocol_version",
+        "the peer has no TLS version of ours (1.2 and 1.3); have one of them turned on there",
+    ),
     71: ("insufficient_security", "the peer wants stronger ciphers or keys"),
     80: ("internal_error", "the peer refused without saying why"),
     86: ("inappropriate_fallback", "something between us and the peer lowers the TLS version"),

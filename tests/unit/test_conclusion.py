@@ -113,6 +113,8 @@ def test_who_refuses_before_it_has_shown_anything_does_not_mean_our_certificate(
     for ours in (None, OURS["expired"]):
         found = conclude(examination([refused_with(40, None)], credential=ours))
         assert found.code == "by-peer.tls"
+        assert "no common TLS version or cipher" in found.sentence
+        assert "credential" not in found.sentence
     assert conclude(examination([refused_with(112, None)])).line.endswith("; check the domain")
 
 

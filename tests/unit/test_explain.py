@@ -140,7 +140,7 @@ def test_json_is_all_that_is_printed(explain: object) -> None:
         (["leaf.pem", *USUAL, "--at", "0001-01-01T00:00+23:59"], "is no date such as"),
         (["leaf.pem", *USUAL, "--at", "9999-12-31T23:59-23:59"], "is no date such as"),
         (["year-0.pem", *USUAL], "has a certificate that cannot be read"),
-        (["year-0.der", *USUAL], "is no certificate, neither in PEM form nor in DER"),
+        (["year-0.der", *USUAL], "has a certificate whose dates cannot be read"),
     ],
 )
 def test_what_cannot_be_meant_is_told_in_one_line(

@@ -208,7 +208,9 @@ def test_a_refusal_of_a_peer_that_was_trusted_is_another_event(
 
 
 def test_an_end_has_whom_it_was_with(caplog: pytest.LogCaptureFixture) -> None:
-    peer = Peer([BelievedName("contoso.com", trust=Trust.ENTERPRISE)], SHOWN.chain, SHOWN.now)
+    peer = Peer(
+        [BelievedName("contoso.com", host=True, trust=Trust.ENTERPRISE)], SHOWN.chain, SHOWN.now
+    )
     whom = Whom(PLACE, Role.SERVER, peer, ReferenceIdentity.parse("sip:contoso.com"))
     Teller().ended(TIMEOUT, PLACE, known=True, accepted=True, whom=whom)
     assert fields(caplog.records[0]) == {

@@ -8,6 +8,7 @@ from cryptography import x509
 
 from siptls import pem
 from siptls.errors import CertificateError
+from siptls.trust.fault import validity
 
 __all__ = ["read_chain"]
 
@@ -29,9 +30,10 @@ def read_chain(file: Path) -> tuple[x509.Certificate, ...]:
         return chain
     try:
         certificate = x509.load_der_x509_certificate(data)
-        certificate.not_valid_before_utc, certificate.not_valid_after_utc  # noqa: B018  may raise
     except Exception as error:  # cryptography raises at least five kinds
         raise CertificateError(
-            f"{name} is no certificate, neither in PEM form nor in DER ({error})"
+            f"{name} is no certificate, neither in PEM form nor in DER"
         ) from error
+    if validity(certificate) is None:
+        raise CertificateError(f"{name} has a certificate whose dates cannot be read")
     return (certificate,)

@@ -241,6 +241,8 @@ def _refused_by_peer(found: Examination, visit: Visit, error: RefusedByPeerError
     if error.certificate_missing or alert.code == _CERTIFICATE_REQUIRED:
         return _by_peer("certificate-missing", f"{begin}: {_MISSING}")
     if visit.judged is None:  # it had shown nothing yet, so that it is not about certificates
+        if alert.code == _HANDSHAKE_FAILURE:  # it has not asked for a certificate, as is known
+            return _by_peer("tls", f"{begin}: no common TLS version or cipher; {_ASK}")
         return _by_peer("tls", f"{begin}: {alert.advice}" if alert.advice else begin)
     if not found.ours:
         if alert.code in _ABOUT_US | {_UNKNOWN_CA}:

@@ -16,6 +16,7 @@ from siptls.errors import ConfigurationError
 from siptls.policyfile import load_policy
 from siptls.trust.evidence import Evidence, Role
 from siptls.trust.names import ReferenceIdentity
+from siptls.trust.policy import judge
 
 __all__ = ["explain"]
 
@@ -65,7 +66,7 @@ def explain(  # noqa: PLR0913, PLR0917  one for each option
     chain = read_chain(file)
     policy = load_policy(policy_file)
     evidence = Evidence(chain, Role(role), now=now, reference=expected)
-    judged = Judged.by(policy, policy.evaluate(evidence), evidence)
+    judged = Judged.by(policy, judge(policy, evidence), evidence)
     conclusion = conclude_judged(judged)
     if as_json:
         asked = {"file": str(file), "policy": str(policy_file), "role": role}

@@ -97,7 +97,7 @@ def _is_public(path: Path) -> bool:
     """
     try:
         _, data = pem.read(path)
-        if b"PRIVATE KEY-----" in data:
+        if _KEY in data:
             return False
         return b"-----BEGIN X509 CRL" in data or bool(pem.certificates(str(path), data))
     except (CertificateError, ConfigurationError):

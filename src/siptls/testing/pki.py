@@ -25,7 +25,7 @@ from siptls.errors import CertificateError, ConfigurationError
 from siptls.pem import Source
 from siptls.testing.statements import Extension, Hash, StatusName, make_crl, make_ocsp, period
 from siptls.trust.authority import Authority
-from siptls.trust.evidence import Evidence, Role
+from siptls.trust.evidence import Evidence, Role, extension
 from siptls.trust.fault import describe
 from siptls.trust.names import ReferenceIdentity
 from siptls.trust.purposes import KeyPurposes, purpose
@@ -202,8 +202,8 @@ class CertificateAuthority:
         if must_staple:
             promise = x509.TLSFeature([x509.TLSFeatureType.status_request])
             builder = builder.add_extension(promise, critical=False)
-        for extension, critical in extensions:
-            builder = builder.add_extension(extension, critical=critical)
+        for one, critical in extensions:
+            builder = builder.add_extension(one, critical=critical)
         return Credential((self._sign(builder, purposes), *self._sent_along), private)
 
     def crl(  # noqa: PLR0913  a CRL has as many fields
@@ -365,14 +365,6 @@ _CA_USAGE = x509.KeyUsage(
 )
 
 
-def _is_ca(certificate: x509.Certificate) -> bool:
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-    except (x509.ExtensionNotFound, ValueError):
-        return False
-    return found.value.ca
-
-
 def _certificate(one: x509.Certificate | Credential) -> x509.Certificate:
     return one.chain[0] if isinstance(one, Credential) else one
 
@@ -411,6 +403,14 @@ def evidence(
     when = dt.datetime.now(dt.UTC) if now is None else now
     chain = shown.chain if isinstance(shown, Credential) else shown
     return Evidence(chain, role, now=when, reference=expected, staple=staple)
+
+
+def _is_ca(certificate: x509.Certificate) -> bool:
+    try:
+        constraints = extension(certificate, x509.BasicConstraints)
+    except ValueError:  # its extensions cannot be decoded
+        return False
+    return constraints is not None and constraints.ca
 
 
 def _make_key(key: KeyType | PrivateKey, grain: bytes | None = None) -> PrivateKey:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from siptls.errors import SIPTLSError
 from siptls.trust.decision import Decision, Peer
+from siptls.trust.evidence import Role
 from siptls.trust.names import ReferenceIdentity
 from siptls.wire.connection import ClientConnection, ServerConnection
 from siptls.wire.credential import Credential
 from siptls.wire.telling import Address, Whom, shown
 from siptls.wire.tls import TLSInfo
 
-__all__ = ["Core", "Known"]
+__all__ = ["Core", "Known", "whom"]
 
 Core = ClientConnection | ServerConnection
 
@@ -73,15 +74,15 @@ class Known:
         """What was negotiated."""
         return self._known.tls
 
-    def about(self, event: str) -> dict[str, object]:
-        """Give the attributes of a record that is logged about this connection."""
-        core = self._known
-        whom = Whom(self.remote_address, core.role, core.peer, core.reference)
-        return whom.about(event)
-
     def __repr__(self) -> str:
         who = "a client" if self.reference is None else str(self.reference)
         if self.peer is not None:
             who = ", ".join(sorted(self.peer.domains | self.peer.hosts))
         state = "" if self.closed is None else ", closed"
         return f"<Connection with {who} at {shown(self.remote_address)}{state}>"
+
+
+def whom(connection: Known) -> Whom:
+    """Give whom a line of the log about a connection is about."""
+    role = Role.CLIENT if connection.reference is None else Role.SERVER
+    return Whom(connection.remote_address, role, connection.peer, connection.reference)

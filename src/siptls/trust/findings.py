@@ -146,7 +146,7 @@ _ADVICE: dict[FindingCode, str] = {
     _Code.NAMES_WILDCARD: "nothing, if his certificates need it; a wildcard alone proves no name"
     " where none is expected, as on a server",
     _Code.NAMES_COMMON_NAME: "have certificates with a subjectAltName issued, then set names to"
-    " RFC5922 (RFC 9525 §6.2 forbids common names)",
+    " RFC5922 (RFC 9525 §2 forbids common names)",
     _Code.POLICY_UNKNOWN: "look at it yourself: it can be asked about a peer, and tells no more",
     _Code.CREDENTIAL_ENDED: "renew it now: every peer refuses us",
     _Code.CREDENTIAL_ENDS_SOON: "renew it: when it has ended, every peer refuses us",

@@ -74,7 +74,7 @@ class Whom:
             role=self.role,
             expected=self.reference,
             trust=None if peer is None else peer.trust,
-            names=() if peer is None else (*peer.domains, *peer.hosts),
+            names=() if peer is None else peer.domains | peer.hosts,
             **more,
         )
 

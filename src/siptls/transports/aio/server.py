@@ -24,6 +24,7 @@ from siptls.transports.aio.driver import Driver
 from siptls.transports.aio.judging import Judging
 from siptls.transports.aio.turns import Turns
 from siptls.transports.crowd import Crowd
+from siptls.transports.known import whom
 from siptls.transports.listening import (
     LOST,
     TOO_MANY,
@@ -352,7 +353,9 @@ class _ServerTransport(Closing):
         except Exception as error:  # noqa: BLE001  whatever it is, it is the application's
             if not _is_end(driver, error):
                 _log.exception(
-                    "the handler of %r failed", connection, extra=connection.about("handler_failed")
+                    "the handler of %r failed",
+                    connection,
+                    extra=whom(connection).about("handler_failed"),
                 )
         finally:
             await connection.aclose()
@@ -368,7 +371,7 @@ def _deliver(
             _log.exception(
                 "on_message of %r failed",
                 connection,
-                extra=connection.about("callback_failed"),
+                extra=whom(connection).about("callback_failed"),
             )
 
 

@@ -32,7 +32,7 @@ from siptls.errors import (
 )
 from siptls.transports.blocking.stopping import Waker
 from siptls.transports.blocking.timeouts import earlier, end_of, left, milliseconds, timed_out
-from siptls.transports.known import Core, Known
+from siptls.transports.known import Core, Known, whom
 from siptls.transports.sockets import Outflow, acknowledged, watch_peer
 from siptls.trust.decision import Decision
 from siptls.trust.evidence import Role
@@ -50,7 +50,6 @@ from siptls.wire.message import Message
 from siptls.wire.telling import (
     Address,
     Teller,
-    Whom,
     address_of,
     is_known,
 )
@@ -613,9 +612,7 @@ class Connection(Known, Closing):
                         known=is_known(self.peer),
                         accepted=self._accepted,
                         silent=self._core.role is Role.CLIENT and not self._core.heard,
-                        whom=Whom(
-                            self.remote_address, self._core.role, self.peer, self._core.reference
-                        ),
+                        whom=whom(self),
                     )
 
     # ------------------------------------------------------------ the end

@@ -22,6 +22,7 @@ from siptls.transports.admission import Admit, ask_blocking, check_admit
 from siptls.transports.blocking.connection import Closing, Connection, close_all
 from siptls.transports.blocking.timeouts import end_of, left
 from siptls.transports.crowd import Crowd
+from siptls.transports.known import whom
 from siptls.transports.listening import (
     FULL,
     LOST,
@@ -370,7 +371,9 @@ class _ServerTransport(Closing):
         except Exception as error:  # noqa: BLE001  whatever it is, it is the application's
             if error is not connection.closed and not _is_end(connection, error):
                 _log.exception(
-                    "the handler of %r failed", connection, extra=connection.about("handler_failed")
+                    "the handler of %r failed",
+                    connection,
+                    extra=whom(connection).about("handler_failed"),
                 )
 
     def _is_admitted(self, connection: Connection) -> bool:
@@ -393,7 +396,7 @@ class _ServerTransport(Closing):
                     _log.exception(
                         "on_message of %r failed",
                         connection,
-                        extra=connection.about("callback_failed"),
+                        extra=whom(connection).about("callback_failed"),
                     )
 
 
