@@ -87,7 +87,8 @@ POLICY = Enterprise(["contoso.com"], OURS.authority())
 async def answer(connection: Connection) -> None:
     """Answer each request."""
     async for message in connection:
-        await connection.send(message.reply(200, "OK"))
+        if message.expects_reply:
+            await connection.send(message.reply(200, "OK"))
 
 
 async def serve(recorder: Recorder) -> None:
@@ -117,8 +118,9 @@ def fetch(port: int) -> list[str]:
 
 def with_opentelemetry(registry_recorder: Recorder) -> None:
     """Do the same with a meter beside the registry, and print what it has."""
+    from opentelemetry.metrics import Counter as Sum  # noqa: PLC0415
     from opentelemetry.metrics import Histogram as Distribution  # noqa: PLC0415  it is optional
-    from opentelemetry.metrics import Meter  # noqa: PLC0415
+    from opentelemetry.metrics import Meter, UpDownCounter  # noqa: PLC0415
     from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader  # noqa: PLC0415
 
@@ -143,7 +145,7 @@ def with_opentelemetry(registry_recorder: Recorder) -> None:
             }
 
         @staticmethod
-        def _sum(meter: Meter, metric: Metric):  # type: ignore[no-untyped-def]  # noqa: ANN205
+        def _sum(meter: Meter, metric: Metric) -> Sum | UpDownCounter:
             name = metric.name.removesuffix("_total")  # exporters for Prometheus add it again
             if metric.kind is MetricKind.COUNTER:
                 return meter.create_counter(name, description=metric.help)

@@ -139,6 +139,7 @@ class FetchingSource:
             ConfigurationError: There is no certificate with an issuer.
         """
         one = isinstance(certificates, x509.Certificate)
+        # mypy does not see that `one` tells the two apart.
         path: list[Any] = [certificates] if one else list(certificates)  # type: ignore[arg-type]
         path += [] if issuer is None else [issuer]
         if len(path) <= 1 or not all(isinstance(each, x509.Certificate) for each in path):
